@@ -1,0 +1,275 @@
+"""Cells: from what a user asks for to the coordinates of a table, controls included. Nothing is computed here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from typing import TYPE_CHECKING, Any, Literal
+
+from ddbench.errors import BadOption, BadRequest, UnknownName
+from ddbench.options import Layer, Preset, Resolved, read_presets, resolve
+
+if TYPE_CHECKING:
+    from ddbench.api.dataset import DatasetFacts
+    from ddbench.api.network import NetworkSpec
+    from ddbench.api.protocol import LabelRegime, ProtocolSpec
+    from ddbench.api.synthesizer import Synthesizer
+    from ddbench.api.teacher import Teacher
+    from ddbench.plugins import Entry, Plugins
+
+CONTROL = "random"
+"""The synthesizer every other one is compared with; the only method the harness knows by name."""
+
+CONTROL_DRAWS = 3
+"""Distill seeds of the control at least: with one draw, 'beats random' would be false one time in five."""
+
+DEFAULT_WAY = "scratch"
+"""How a teacher is got where only a network is named."""
+
+Role = Literal["asked", "control"]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a user asks for; None and empty mean the dataset's defaults."""
+
+    synthesizers: tuple[str, ...]
+    dataset: str = "digits"
+    ipc: int | None = None
+    teacher: str | None = None
+    """A network (`resnet18`), a way (`pretrained`), or both (`checkpoint:resnet18`)."""
+    students: tuple[str, ...] = ()
+    protocol: str | None = None
+    distill_seeds: int | None = None
+    eval_seeds: int | None = None
+    options: Mapping[str, object] = field(default_factory=dict)
+    """`rho` for every synthesizer that has it, `dwa.rho` for one, `teacher.epochs` for the teacher."""
+    preset: str | None = None
+    device: str = "auto"
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    compile: Literal["auto", "on", "off"] = "auto"
+    threads: int | None = None
+    evaluators: tuple[str, ...] = ("top1", "storage")
+    max_label_bytes: int | None = None
+    view_seed: int = 0
+    smoke: float | None = None
+    """Fraction of the protocol's training; the records are marked and can never enter a leaderboard."""
+
+
+@dataclass(frozen=True)
+class Method:
+    """A synthesizer with its resolved options."""
+
+    entry: Entry
+    options: Resolved
+
+    @property
+    def synthesizer(self) -> Synthesizer:
+        synthesizer: Synthesizer = self.entry.value
+        return synthesizer
+
+    @property
+    def name(self) -> str:
+        return self.entry.name
+
+
+@dataclass(frozen=True)
+class TeacherChoice:
+    """A way to get a teacher, with its resolved options and network."""
+
+    entry: Entry
+    options: Resolved
+    network: NetworkSpec
+    seed: int = 0
+
+    @property
+    def way(self) -> Teacher:
+        way: Teacher = self.entry.value
+        return way
+
+    @property
+    def name(self) -> str:
+        return f"{self.entry.name}:{self.network.name}"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One coordinate of a table: one student to be trained."""
+
+    method: Method
+    facts: DatasetFacts
+    ipc: int
+    choice: TeacherChoice | None
+    """None where neither the synthesizer nor the protocol needs a teacher."""
+    network: NetworkSpec
+    recipe: ProtocolSpec
+    distill_seed: int
+    eval_seed: int
+    role: Role
+
+    @property
+    def synthesizer(self) -> str:
+        return self.method.name
+
+    @property
+    def student(self) -> str:
+        return self.network.name
+
+    @property
+    def protocol(self) -> str:
+        return self.recipe.name
+
+    @property
+    def label_regime(self) -> LabelRegime:
+        return self.recipe.label_regime
+
+    @property
+    def teacher(self) -> str | None:
+        return self.choice.name if self.choice else None
+
+    def coordinate(self) -> dict[str, Any]:
+        """Return the cell block of a record."""
+        return {
+            "synthesizer": self.synthesizer,
+            "dataset": self.facts.name,
+            "ipc": self.ipc,
+            "teacher": self.teacher,
+            "student": self.student,
+            "protocol": self.protocol,
+            "label_regime": self.label_regime,
+            "distill_seed": self.distill_seed,
+            "eval_seed": self.eval_seed,
+        }
+
+    def __str__(self) -> str:
+        return f"{self.synthesizer} · {self.student} · distill seed {self.distill_seed} · eval seed {self.eval_seed}"
+
+
+def methods(request: Request, plugins: Plugins, facts: DatasetFacts) -> list[Method]:
+    """Return the asked synthesizers with their options, the control first where it was not asked for.
+
+    Raises:
+        UnknownName: A synthesizer or preset is unknown.
+        BadOption: An option is unknown, out of bounds, or belongs to none of the synthesizers.
+    """
+    if len(set(request.synthesizers)) != len(request.synthesizers):
+        raise BadRequest(f"a synthesizer is named twice in {' '.join(request.synthesizers)}; name each once")
+    names = list(request.synthesizers) if CONTROL in request.synthesizers else [CONTROL, *request.synthesizers]
+    entries = [plugins.get("synthesizer", name) for name in names]
+    _refuse_homeless(request, entries)
+    return [Method(entry, _options(entry, request, facts)) for entry in entries]
+
+
+def teacher_way(request: Request, plugins: Plugins, default_network: str) -> tuple[Entry, str]:
+    """Return the way to get the teacher and the network's name.
+
+    `NAME` may be a way, a network, or `way:network`; a named preset's network stands in where no network is given.
+    """
+    way, _, network = (request.teacher or "").rpartition(":")
+    if not way and network in plugins.names("teacher"):
+        way, network = network, ""
+    entry = plugins.get("teacher", way or DEFAULT_WAY)
+    if not network:
+        preset = presets_of(entry).get(request.preset or "")
+        network = preset.network if preset and preset.network else default_network
+    return entry, network
+
+
+def teacher_options(entry: Entry, request: Request, facts: DatasetFacts) -> Resolved:
+    """Return the teacher's options."""
+    given = {key.removeprefix("teacher."): value for key, value in request.options.items() if key.startswith("teacher.")}
+    layers = [*_preset_layers(entry, request, facts), Layer("command line", given)]
+    return resolve(entry.value.options, layers, owner=f"teacher {entry.name!r}")
+
+
+def check_preset(request: Request, entries: Sequence[Entry]) -> None:
+    """Raise UnknownName if a preset was asked for that nothing in the run has."""
+    known = {name for entry in entries for name in presets_of(entry)}
+    if request.preset is not None and request.preset not in known:
+        raise UnknownName("preset", request.preset, known, see="the presets folder of each plugin")
+
+
+def presets_of(entry: Entry) -> dict[str, Preset]:
+    """Return a plugin thing's presets: `presets/<name>/*.toml` of its package, or `presets/*.toml` where it stands alone."""
+    package = entry.owner.module.partition(":")[0]
+    folder = files(package).joinpath("presets")
+    own = folder.joinpath(entry.name)
+    if own.is_dir():
+        return read_presets(own)
+    return {} if _has_folders(folder) else read_presets(folder)
+
+
+def expand(cells: Cell, request_seeds: tuple[int, int]) -> Iterator[Cell]:
+    """Give a cell for every distill seed and eval seed; the control has its draws at least."""
+    distill_seeds, eval_seeds = request_seeds
+    draws = max(CONTROL_DRAWS, distill_seeds) if cells.synthesizer == CONTROL else distill_seeds
+    for distill_seed in range(draws):
+        for eval_seed in range(eval_seeds):
+            yield replace(cells, distill_seed=distill_seed, eval_seed=eval_seed)
+
+
+def zero_iterations(method: Method) -> Method | None:
+    """Return the method stopped before its first step, where that is another control than `random`.
+
+    Images that start from plain real ones share `random` at the same seed; noise has nothing to be compared with.
+    """
+    if method.synthesizer.start(method.options.values) != "prior" or "iterations" not in type(method.options.values).model_fields:
+        return None
+    values = method.options.values.model_copy(update={"iterations": 0})
+    return Method(method.entry, Resolved(values, {**method.options.sources, "iterations": "control"}))
+
+
+def derived_preset(facts: DatasetFacts) -> str:
+    """Return the preset whose dataset is nearest in resolution, for datasets no plugin has a preset for."""
+    side = max(facts.shape[1:])
+    if side <= 32:
+        return "cifar10" if facts.num_classes <= 10 else "cifar100"
+    return "tiny-imagenet" if side <= 64 else "imagenet"
+
+
+def _options(entry: Entry, request: Request, facts: DatasetFacts) -> Resolved:
+    given = dict(_own_options(entry, request.options))
+    layers = [*_preset_layers(entry, request, facts), Layer("command line", given)]
+    return resolve(entry.value.options, layers, owner=f"synthesizer {entry.name!r}")
+
+
+def _own_options(entry: Entry, options: Mapping[str, object]) -> Iterator[tuple[str, object]]:
+    """Give the options meant for one synthesizer: plain ones it has, and those under its own name."""
+    for key, value in options.items():
+        target, dot, name = key.rpartition(".")
+        if dot and target == entry.name:
+            yield name, value
+        elif not dot and key in entry.value.options.model_fields:
+            yield key, value
+
+
+def _refuse_homeless(request: Request, entries: Sequence[Entry]) -> None:
+    """Raise BadOption for an option that nothing in the run takes."""
+    asked = {entry.name: entry for entry in entries if entry.name in request.synthesizers}
+    for key, value in request.options.items():
+        target, dot, _ = key.rpartition(".")
+        if dot and target not in {"teacher", *asked}:
+            raise BadOption(f"option {key!r} is for {target!r}, which is not in this run; it has: teacher, {', '.join(asked)}")
+        if not dot and not any(key in entry.value.options.model_fields for entry in asked.values()):
+            first = next(iter(asked.values()))
+            resolve(first.value.options, [Layer("command line", {key: value})], owner=f"synthesizer {first.name!r}")
+
+
+def _preset_layers(entry: Entry, request: Request, facts: DatasetFacts) -> list[Layer]:
+    """Return the layers of the dataset's preset, or of the nearest one, and of the preset asked for."""
+    presets = presets_of(entry)
+    layers = []
+    if facts.name in presets:
+        layers.append(presets[facts.name].layer)
+    elif derived_preset(facts) in presets:
+        layer = presets[derived_preset(facts)].layer
+        layers.append(replace(layer, source=f"{layer.source} (derived)"))
+    if request.preset in presets:
+        layers.append(presets[str(request.preset)].layer)
+    return layers
+
+
+def _has_folders(folder: Traversable) -> bool:
+    return folder.is_dir() and any(entry.is_dir() for entry in folder.iterdir())

@@ -1,0 +1,272 @@
+"""Plans a run: every name resolved, every option checked, every stage's key known, before anything is computed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from ddbench import cells as coordinates
+from ddbench.cells import Cell, Method, Request, TeacherChoice
+from ddbench.data import Prepared, defaults_for, open_dataset
+from ddbench.errors import BadRequest, LabelsTooLarge
+from ddbench.estimates import Estimates
+from ddbench.networks import resolve as resolve_network
+from ddbench.stages import DistilledStage, LabelsStage, StudentStage, TeacherStage
+from ddbench.training.precision import resolve_precision
+
+if TYPE_CHECKING:
+    from ddbench.api.context import Need, Precision
+    from ddbench.api.dataset import DatasetDefaults, DatasetFacts
+    from ddbench.api.network import NetworkFamily, NetworkSpec
+    from ddbench.api.protocol import ProtocolSpec
+    from ddbench.plugins import Entry
+    from ddbench.training.work import Work
+    from ddbench.workspace import Workspace
+
+DEFAULT_LABEL_BYTES = 2 * 1024**3
+"""Stored labels above this are refused unless `--max-label-bytes` says otherwise."""
+
+
+@dataclass(frozen=True)
+class PlannedCell:
+    """A cell, the key of its record, and whether the store has it."""
+
+    cell: Cell
+    stage: StudentStage
+    stored: bool
+
+    @property
+    def record_key(self) -> str:
+        return self.stage.key
+
+
+@dataclass(frozen=True)
+class PlannedStage:
+    """A stage that cells share, or the students together."""
+
+    title: str
+    key: str | None
+    stored: bool
+    expected_s: float
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that a run will do."""
+
+    request: Request
+    data: Prepared
+    defaults: DatasetDefaults
+    device: torch.device
+    threads: int
+    cells: tuple[PlannedCell, ...]
+    stages: tuple[PlannedStage, ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def facts(self) -> DatasetFacts:
+        return self.data.facts
+
+    @property
+    def expected_s(self) -> float:
+        """Nominal seconds of the missing stages."""
+        return sum(stage.expected_s for stage in self.stages if not stage.stored)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the plan as JSON values."""
+        return {
+            "cells": [
+                {**planned.cell.coordinate(), "role": planned.cell.role, "key": planned.record_key, "stored": planned.stored}
+                for planned in self.cells
+            ],
+            "stages": [{"title": s.title, "key": s.key, "stored": s.stored, "expected_s": s.expected_s} for s in self.stages],
+            "expected_s": self.expected_s,
+            "notes": list(self.notes),
+        }
+
+
+def plan(request: Request, workspace: Workspace) -> Plan:
+    """Return what a request comes to.
+
+    Raises:
+        DdbenchError: A name, an option or a combination is wrong, or the dataset is not there.
+    """
+    return _Planner(request, workspace).plan()
+
+
+def pick_device(name: str) -> torch.device:
+    """Return a device by name; `auto` is the accelerator where there is one.
+
+    Raises:
+        BadRequest: This machine has no such device.
+    """
+    if name == "auto":
+        accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+        return accelerator if accelerator is not None and accelerator.type == "cuda" else torch.device("cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise BadRequest(
+            f"device {name!r} cannot be used here ({str(error).splitlines()[0]}); try --device cpu, or: ddbench doctor"
+        ) from error
+    return device
+
+
+class _Planner:
+    """Holds what planning looks up once."""
+
+    def __init__(self, request: Request, workspace: Workspace) -> None:
+        self.request, self.workspace, self.plugins = request, workspace, workspace.plugins
+        settings = workspace.settings
+        sources = self.plugins.all("dataset")
+        self.device = pick_device(request.device)
+        self.threads = request.threads or torch.get_num_threads()
+        self.data = open_dataset(
+            request.dataset, roots=settings.data_roots, sources=sources, offline=settings.offline, report=self._report
+        )
+        self.facts = self.data.facts
+        self.defaults = defaults_for(self.facts, sources)
+        self.families: Mapping[str, NetworkFamily] = self.plugins.all("network")
+        self.recipe = self._recipe()
+        self.estimates = Estimates(self.families)
+        self.notes: dict[str, None] = {}
+        self._precisions: dict[object, Precision] = {}
+
+    def plan(self) -> Plan:
+        request, defaults = self.request, self.defaults
+        ipc = defaults.ipc if request.ipc is None else request.ipc
+        seeds = tuple(self._count(name, given, default) for name, given, default in self._seed_counts())
+        if ipc < 1:
+            raise BadRequest(f"ipc must be at least 1, given {ipc}")
+        methods = coordinates.methods(request, self.plugins, self.facts)
+        students = [self._student(name) for name in request.students or defaults.students]
+        choice = self._choice() if self.recipe.needs_teacher or any(self._needs(method) for method in methods) else None
+        way = [choice.entry] if choice else [self.plugins.get("teacher", coordinates.DEFAULT_WAY)]
+        coordinates.check_preset(request, [*(method.entry for method in methods), *way])
+        evaluators = [self.plugins.get("evaluator", name) for name in request.evaluators]
+        planned = [self._planned(cell, evaluators) for cell in self._cells(methods, students, choice, ipc, (seeds[0], seeds[1]))]
+        self._refuse_large_labels(planned)
+        stages = tuple(self._stages(planned))
+        return Plan(request, self.data, defaults, self.device, self.threads, tuple(planned), stages, tuple(self.notes))
+
+    def _seed_counts(self) -> list[tuple[str, int | None, int]]:
+        request, defaults = self.request, self.defaults
+        return [("distill", request.distill_seeds, defaults.distill_seeds), ("eval", request.eval_seeds, defaults.eval_seeds)]
+
+    def _count(self, name: str, given: int | None, default: int) -> int:
+        count = default if given is None else given
+        if count < 1:
+            raise BadRequest(f"--{name}-seeds must be at least 1, given {count}")
+        return count
+
+    def _cells(
+        self, methods: list[Method], students: list[NetworkSpec], choice: TeacherChoice | None, ipc: int, seeds: tuple[int, int]
+    ) -> Iterator[Cell]:
+        for method in methods:
+            asked = method.name in self.request.synthesizers
+            for variant in filter(None, (method, coordinates.zero_iterations(method))):
+                role: coordinates.Role = "asked" if asked and variant is method else "control"
+                needed = choice if self.recipe.needs_teacher or self._needs(variant) else None
+                for student in students:
+                    first = Cell(variant, self.facts, ipc, needed, student, self.recipe, 0, 0, role)
+                    yield from coordinates.expand(first, seeds)
+
+    def _recipe(self) -> ProtocolSpec:
+        entry = self.plugins.get("protocol", self.request.protocol or self.defaults.protocol)
+        recipe: ProtocolSpec = entry.value
+        if self.request.smoke is None:
+            return recipe
+        if not 0 < self.request.smoke <= 1:
+            raise BadRequest(f"--smoke is a fraction of the training, above 0 and at most 1; given {self.request.smoke}")
+        return recipe.shortened(self.request.smoke)
+
+    def _student(self, name: str) -> NetworkSpec:
+        spec = self._network(name)
+        if not self.recipe.admits(spec.name):
+            raise BadRequest(
+                f"protocol {self.recipe.name} is defined for {', '.join(self.recipe.students)} only, not for {spec.name}"
+            )
+        return spec
+
+    def _network(self, name: str) -> NetworkSpec:
+        return resolve_network(name, self.families, shape=self.facts.shape, num_classes=self.facts.num_classes)
+
+    def _choice(self, request: Request | None = None) -> TeacherChoice:
+        request = request or self.request
+        entry, network = coordinates.teacher_way(request, self.plugins, self.defaults.teacher)
+        return TeacherChoice(entry, coordinates.teacher_options(entry, request, self.facts), self._network(network))
+
+    def _needs(self, method: Method) -> Mapping[str, Need]:
+        return method.synthesizer.needs(method.options.values, self.facts)
+
+    def _planned(self, cell: Cell, evaluators: list[Entry]) -> PlannedCell:
+        answers = self._teacher(cell.choice) if cell.recipe.needs_teacher and cell.choice else None
+        distilled = self._distilled(cell)
+        labels = (
+            LabelsStage(distilled, answers, cell.recipe, self.request.view_seed)
+            if answers and cell.label_regime == "soft_epoch"
+            else None
+        )
+        family = self.plugins.get("network", cell.network.name.partition("/")[0])
+        images = sum(len(job.labels) for job in distilled.jobs)
+        precision = self._precision(self.estimates.student(cell, images))
+        stage = StudentStage(cell, distilled, answers, labels, family, evaluators, precision, self.request.view_seed)
+        stored = (self.workspace.store.root / "records" / f"{stage.key}.json").is_file()
+        return PlannedCell(cell, stage, stored)
+
+    def _teacher(self, choice: TeacherChoice) -> TeacherStage:
+        return TeacherStage(choice, self.facts, self._precision(self.estimates.teacher(choice, self.facts)))
+
+    def _distilled(self, cell: Cell) -> DistilledStage:
+        needs = {name: (need, self._teacher(self._needed(need, cell))) for name, need in self._needs(cell.method).items()}
+        work = self.estimates.recover(cell.method, cell.facts, cell.ipc, [stage.choice.network for _, stage in needs.values()])
+        return DistilledStage(cell.method, self.facts, cell.ipc, cell.distill_seed, needs, self._precision(work))
+
+    def _needed(self, need: Need, cell: Cell) -> TeacherChoice:
+        if not need.name and cell.choice:
+            return cell.choice
+        return self._choice(replace(self.request, teacher=need.name or None))
+
+    def _precision(self, work: Work) -> Precision:
+        if work not in self._precisions:
+            request = self.request
+            resolved = resolve_precision(device=self.device, precision=request.precision, compile=request.compile, work=work)
+            self._precisions[work] = resolved.precision
+            self.notes.update(dict.fromkeys(resolved.notes))
+        return self._precisions[work]
+
+    def _refuse_large_labels(self, planned: list[PlannedCell]) -> None:
+        limit = self.request.max_label_bytes or DEFAULT_LABEL_BYTES
+        for one in planned:
+            if one.stage.labels:
+                images = sum(len(job.labels) for job in one.stage.distilled.jobs)
+                size = one.cell.recipe.label_bytes(images, self.facts.num_classes)
+                if size > limit:
+                    raise LabelsTooLarge(
+                        f"{one.cell.protocol} would store {size / 1e6:.0f} MB of labels for {images} images; "
+                        f"the limit is {limit / 1e6:.0f} MB: raise it with --max-label-bytes {size}, or use a soft_online protocol"
+                    )
+
+    def _report(self, what: str, done: int, total: int) -> None:
+        if done == 0:
+            self.workspace.reporter.note(f"{what} ({total / 1e6:.0f} MB)" if total else what)
+
+    def _stages(self, planned: list[PlannedCell]) -> Iterator[PlannedStage]:
+        """Give every shared stage once, in the order they are made, then the students together."""
+        store, seen = self.workspace.store, set[str]()
+        for one in planned:
+            shared: list[TeacherStage | DistilledStage] = [stage for _, stage in one.stage.distilled.needs.values()]
+            shared += [one.stage.teacher] if one.stage.teacher else []
+            for stage in (*shared, one.stage.distilled):
+                if stage.key not in seen:
+                    seen.add(stage.key)
+                    kind = "teachers" if isinstance(stage, TeacherStage) else "distilled"
+                    stored = (store.root / kind / stage.key).is_dir()
+                    yield PlannedStage(stage.title, stage.key, stored, self.estimates.seconds(stage, self.device))
+        missing = [one for one in planned if not one.stored]
+        seconds = sum(self.estimates.seconds(one.stage, self.device) for one in missing)
+        yield PlannedStage(f"{len(missing)} students", None, not missing, seconds)

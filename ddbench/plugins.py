@@ -1,0 +1,222 @@
+"""Finds plugins entry point by entry point, keeps each load error, refuses name clashes, knows every owner."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache, cached_property
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pluggy
+
+from ddbench import hookspecs
+from ddbench.api.dataset import DatasetSource
+from ddbench.api.evaluator import Evaluator
+from ddbench.api.network import NetworkFamily
+from ddbench.api.protocol import ProtocolSpec
+from ddbench.api.synthesizer import Synthesizer
+from ddbench.api.teacher import Teacher
+from ddbench.errors import NameClash, PluginFailed, UnknownName
+
+GROUP = "ddbench"
+BUILT_IN = "ddbench"
+"""The distribution whose plugins are always loaded."""
+
+KINDS: dict[str, tuple[str, type[Any]]] = {
+    "dataset": ("ddbench_datasets", DatasetSource),
+    "network": ("ddbench_networks", NetworkFamily),
+    "teacher": ("ddbench_teachers", Teacher),
+    "synthesizer": ("ddbench_synthesizers", Synthesizer),
+    "evaluator": ("ddbench_evaluators", Evaluator),
+    "protocol": ("ddbench_protocols", ProtocolSpec),
+}
+"""Kinds of things plugins register: the hook that returns them and the type they must have."""
+
+HASHED_SUFFIXES = {".py", ".toml", ".json"}
+
+
+@dataclass(frozen=True)
+class Owner:
+    """The plugin something came from."""
+
+    distribution: str
+    version: str
+    entry_point: str
+    module: str
+    files_sha256: str
+    """Hash of the plugin's own code and data files: an edited plugin never gets an old result."""
+
+    def __str__(self) -> str:
+        return f"{self.distribution} {self.version} (entry point {self.entry_point!r}, {self.module})"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A registered thing with its owner."""
+
+    kind: str
+    name: str
+    value: Any
+    owner: Owner
+
+
+@dataclass(frozen=True)
+class LoadError:
+    """A plugin that could not be loaded, or a hook of it that failed."""
+
+    distribution: str
+    entry_point: str
+    message: str
+
+
+class Plugins:
+    """All that plugins registered, looked up by kind and name.
+
+    A plugin that fails hurts only its own names; a name that two plugins claim is refused when it is used.
+    """
+
+    def __init__(self, allowed: Sequence[str] | None = None, found: Iterable[EntryPoint] | None = None) -> None:
+        """Load the plugins.
+
+        Args:
+            allowed: Distributions or entry points to load besides the built-in ones; None loads all, () none.
+            found: Entry points to consider; those of the installed distributions by default.
+        """
+        self.errors: list[LoadError] = []
+        self._manager = pluggy.PluginManager("ddbench")
+        self._manager.add_hookspecs(hookspecs)
+        self._owners: dict[str, Owner] = {}
+        candidates = entry_points(group=GROUP) if found is None else found
+        for entry_point in sorted(
+            candidates, key=lambda point: (_distribution(point) != BUILT_IN, _distribution(point), point.name)
+        ):
+            if _is_allowed(entry_point, allowed):
+                self._load(entry_point)
+
+    @cached_property
+    def _entries(self) -> dict[tuple[str, str], list[Entry]]:
+        entries: dict[tuple[str, str], list[Entry]] = {}
+        for kind in KINDS:
+            for entry in self._registered(kind):
+                entries.setdefault((kind, entry.name), []).append(entry)
+        return entries
+
+    def owners(self) -> list[Owner]:
+        """Return the plugins that were loaded, built-in ones first."""
+        return list(self._owners.values())
+
+    def names(self, kind: str) -> list[str]:
+        """Return the names of one kind, sorted."""
+        return sorted(name for of_kind, name in self._entries if of_kind == kind)
+
+    def get(self, kind: str, name: str) -> Entry:
+        """Return what is registered under a name.
+
+        Raises:
+            UnknownName: Nobody registered it.
+            NameClash: More than one plugin did; both owners are named.
+        """
+        entries = self._entries.get((kind, name))
+        if not entries:
+            raise UnknownName(kind, name, self.names(kind))
+        if len(entries) > 1:
+            owners = " and ".join(str(entry.owner) for entry in entries)
+            raise NameClash(f"{kind} {name!r} is registered twice: by {owners}; uninstall one or restrict DDBENCH_PLUGINS")
+        return entries[0]
+
+    def all(self, kind: str) -> dict[str, Any]:
+        """Return what can be used of one kind, by name; names that clash are left out."""
+        return {
+            name: found[0].value for (of_kind, name), found in sorted(self._entries.items()) if of_kind == kind and len(found) == 1
+        }
+
+    def clashes(self) -> list[str]:
+        """Return a sentence for every name that two plugins claim."""
+        sentences = []
+        for kind, name in sorted(key for key, found in self._entries.items() if len(found) > 1):
+            try:
+                self.get(kind, name)
+            except NameClash as clash:
+                sentences.append(str(clash))
+        return sentences
+
+    def _load(self, entry_point: EntryPoint) -> None:
+        label = f"{_distribution(entry_point)}:{entry_point.name}"
+        if label in self._owners:
+            return
+        try:
+            module = entry_point.load()
+            self._manager.register(module, name=label)
+            self._refuse_unknown_hooks(module, label)
+            self._owners[label] = _owner(entry_point, module)
+        except Exception as error:  # noqa: BLE001 - whatever a plugin does at import, it hurts only itself
+            self._fail(label, f"{type(error).__name__}: {error}")
+
+    def _refuse_unknown_hooks(self, module: object, label: str) -> None:
+        for caller in self._manager.get_hookcallers(module) or []:
+            if caller.spec is None:
+                self._manager.unregister(name=label)
+                raise PluginFailed(f"it implements {caller.name!r}, which is not a hook of ddbench")
+
+    def _registered(self, kind: str) -> Iterator[Entry]:
+        hook, expected = KINDS[kind]
+        for implementation in getattr(self._manager.hook, hook).get_hookimpls():
+            label = implementation.plugin_name
+            try:
+                values = list(implementation.function())
+            except Exception as error:  # noqa: BLE001 - the same
+                self._fail(label, f"{hook} raised {type(error).__name__}: {error}")
+                continue
+            for value in values:
+                problem = _problem(value, expected)
+                if problem:
+                    self._fail(label, f"{hook} returned {value!r}, which {problem}")
+                else:
+                    yield Entry(kind, str(value.name), value, self._owners[label])
+
+    def _fail(self, label: str, message: str) -> None:
+        distribution, _, name = label.partition(":")
+        self.errors.append(LoadError(distribution, name, message))
+
+
+def _problem(value: object, expected: type[Any]) -> str:
+    if isinstance(value, expected):
+        return ""
+    promised = {*getattr(expected, "__annotations__", ()), *(name for name in vars(expected) if not name.startswith("_"))}
+    missing = sorted(name for name in promised if not hasattr(value, name))
+    return f"lacks {', '.join(missing)}" if missing else f"is no {expected.__name__}"
+
+
+def _is_allowed(entry_point: EntryPoint, allowed: Sequence[str] | None) -> bool:
+    distribution = _distribution(entry_point)
+    return allowed is None or distribution == BUILT_IN or distribution in allowed or entry_point.name in allowed
+
+
+def _distribution(entry_point: EntryPoint) -> str:
+    return entry_point.dist.name if entry_point.dist else "unknown"
+
+
+def _owner(entry_point: EntryPoint, module: ModuleType) -> Owner:
+    version = entry_point.dist.version if entry_point.dist else "0"
+    return Owner(_distribution(entry_point), version, entry_point.name, entry_point.value, files_sha256(module))
+
+
+@cache
+def files_sha256(module: ModuleType) -> str:
+    """Return a hash of a plugin's own files: its package folder, or its single file where it stands in no package."""
+    file = getattr(module, "__file__", None)
+    if file is None:
+        return ""
+    path = Path(file)
+    in_package = path.name == "__init__.py" or bool(module.__package__)
+    files = sorted(path.parent.rglob("*")) if in_package else [path]
+    digest = hashlib.sha256()
+    for item in files:
+        if item.suffix in HASHED_SUFFIXES and "__pycache__" not in item.parts:
+            digest.update(f"{item.relative_to(path.parent)}\0".encode())
+            digest.update(hashlib.sha256(item.read_bytes()).digest())
+    return digest.hexdigest()

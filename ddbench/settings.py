@@ -1,0 +1,106 @@
+"""Where things are: flag > environment > `ddbench.toml` of the project > the user's directories."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import platformdirs
+
+from ddbench.errors import BadOption
+
+KEYS = ("store", "data", "plugins")
+"""What `ddbench.toml` may set: a directory, a list of directories, a list of names."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Resolved locations, each with where it came from."""
+
+    store: Path
+    data_roots: tuple[Path, ...]
+    """Searched in order; the last one is where datasets are prepared when no other is writable."""
+    plugins: tuple[str, ...] | None
+    """Distributions or entry points loaded besides the built-in ones; None loads all."""
+    offline: bool = False
+    sources: Mapping[str, str] = field(default_factory=dict)
+
+
+def load_settings(
+    *, store: Path | None = None, data_roots: Sequence[Path] = (), offline: bool = False, environ: Mapping[str, str] | None = None
+) -> Settings:
+    """Return the settings in force.
+
+    Raises:
+        BadOption: `ddbench.toml` is not TOML or holds an unknown key.
+    """
+    env = os.environ if environ is None else environ
+    project, where = _project_file(Path.cwd())
+    sources: dict[str, str] = {}
+    found_store = _first(
+        "store", sources, (store, "--store"), (env.get("DDBENCH_STORE"), "DDBENCH_STORE"), (project.get("store"), where)
+    )
+    roots = _first(
+        "data",
+        sources,
+        (list(data_roots), "--data-root"),
+        ([part for part in env.get("DDBENCH_DATA", "").split(os.pathsep) if part], "DDBENCH_DATA"),
+        (project.get("data"), where),
+    )
+    names = env.get("DDBENCH_PLUGINS")
+    sources["plugins"] = "DDBENCH_PLUGINS" if names is not None else where if "plugins" in project else "all"
+    allowed = names.split(",") if names is not None else project.get("plugins")
+    user = Path(platformdirs.user_data_dir("ddbench", appauthor=False))
+    return Settings(
+        store=_absolute(found_store) if found_store else user / "store",
+        data_roots=(*(_absolute(root) for root in _listed(roots)), user / "data"),
+        plugins=None if allowed is None else tuple(name.strip() for name in _listed(allowed) if str(name).strip()),
+        offline=offline,
+        sources=sources,
+    )
+
+
+def _first(key: str, sources: dict[str, str], *candidates: tuple[object, str]) -> object:
+    """Return the first candidate that says something, and note where it came from."""
+    for value, source in candidates:
+        if value:
+            sources[key] = source
+            return value
+    sources[key] = "user directory"
+    return None
+
+
+def _listed(value: object) -> list[str]:
+    if value is None:
+        return []
+    return [str(item) for item in value] if isinstance(value, list | tuple) else [str(value)]
+
+
+def _absolute(path: object) -> Path:
+    return Path(str(path)).expanduser().resolve()
+
+
+def _project_file(start: Path) -> tuple[dict[str, object], str]:
+    """Return the nearest `ddbench.toml` at or above `start`, relative paths made absolute, and its path."""
+    for folder in (start, *start.parents):
+        path = folder / "ddbench.toml"
+        if path.is_file():
+            return _read_project(path), str(path)
+    return {}, "ddbench.toml"
+
+
+def _read_project(path: Path) -> dict[str, object]:
+    try:
+        content = tomllib.loads(path.read_text("utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BadOption(f"{path} is not TOML: {error}") from error
+    unknown = sorted(set(content) - set(KEYS))
+    if unknown:
+        raise BadOption(f"{path} has unknown key {unknown[0]!r}; it may set: {', '.join(KEYS)}")
+    if "store" in content:
+        content["store"] = path.parent / str(content["store"])
+    content["data"] = [path.parent / item for item in _listed(content.get("data"))]
+    return content

@@ -1,0 +1,164 @@
+"""Stages: the key of each, a hash of everything that decides its result."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from ddbench.records import canonical
+from ddbench.store import key_of
+
+if TYPE_CHECKING:
+    from ddbench.api.context import Need, Precision
+    from ddbench.api.dataset import DatasetFacts
+    from ddbench.api.network import NetworkSpec
+    from ddbench.api.protocol import ProtocolSpec
+    from ddbench.api.synthesizer import Job
+    from ddbench.cells import Cell, Method, TeacherChoice
+    from ddbench.plugins import Entry
+
+
+def identity(entry: Entry) -> dict[str, Any]:
+    """Return what of a plugin's thing decides results: its version and its plugin's files."""
+    return {"name": entry.name, "version": entry.value.version, "files": entry.owner.files_sha256}
+
+
+def network_identity(spec: NetworkSpec) -> dict[str, Any]:
+    """Return the fitted network as JSON."""
+    return {**asdict(spec), "shape": list(spec.shape), "fitting": dict(spec.fitting)}
+
+
+def dataset_identity(facts: DatasetFacts) -> dict[str, Any]:
+    """Return what of a dataset decides results: its images, its classes in order, its normalisation."""
+    return {"sha256": facts.sha256, "classes": facts.classes_sha256, "mean": list(facts.mean), "std": list(facts.std)}
+
+
+@dataclass(frozen=True)
+class TeacherStage:
+    """Squeeze: a network trained on the real train split."""
+
+    choice: TeacherChoice
+    facts: DatasetFacts
+    precision: Precision
+
+    @cached_property
+    def key(self) -> str:
+        return key_of(
+            stage="teacher",
+            way=identity(self.choice.entry),
+            fingerprint=self.choice.way.fingerprint(self.choice.options.values),
+            options=self.choice.options.dump(),
+            network=network_identity(self.choice.network),
+            dataset=dataset_identity(self.facts),
+            seed=self.choice.seed,
+            dtype=self.precision.dtype,
+        )
+
+    @property
+    def title(self) -> str:
+        return f"teacher {self.choice.name}"
+
+
+@dataclass(frozen=True)
+class DistilledStage:
+    """Recover: a distilled set."""
+
+    method: Method
+    facts: DatasetFacts
+    ipc: int
+    seed: int
+    needs: Mapping[str, tuple[Need, TeacherStage]]
+    precision: Precision
+
+    @cached_property
+    def jobs(self) -> Sequence[Job]:
+        return self.method.synthesizer.jobs(self.method.options.values, self.facts, self.ipc, self.seed)
+
+    @cached_property
+    def groups(self) -> list[Sequence[Job]]:
+        """Jobs that are computed together, fixed by the method's options alone."""
+        stack = max(1, self.method.synthesizer.stack(self.method.options.values, self.facts))
+        return [self.jobs[start : start + stack] for start in range(0, len(self.jobs), stack)]
+
+    @cached_property
+    def key(self) -> str:
+        plan = [[[job.index, list(job.labels)] for job in group] for group in self.groups]
+        return key_of(
+            stage="distilled",
+            synthesizer=identity(self.method.entry),
+            options=self.method.options.dump(),
+            dataset=dataset_identity(self.facts),
+            needs={name: stage.key for name, (_, stage) in self.needs.items()},
+            jobs=hashlib.sha256(canonical(plan)).hexdigest(),
+            seed=self.seed,
+            dtype=self.precision.dtype,
+        )
+
+    @property
+    def title(self) -> str:
+        return f"{self.method.name}, ipc {self.ipc}, distill seed {self.seed}"
+
+
+@dataclass(frozen=True)
+class LabelsStage:
+    """Relabel: soft labels stored per epoch and view."""
+
+    distilled: DistilledStage
+    teacher: TeacherStage
+    recipe: ProtocolSpec
+    view_seed: int
+
+    @cached_property
+    def key(self) -> str:
+        return key_of(
+            stage="labels",
+            distilled=self.distilled.key,
+            teacher=self.teacher.key,
+            protocol=self.recipe.sha256,
+            view_seed=self.view_seed,
+            dtype=self.distilled.precision.dtype,
+        )
+
+    @property
+    def title(self) -> str:
+        return f"labels for {self.distilled.title}"
+
+
+@dataclass(frozen=True)
+class StudentStage:
+    """A student trained on a distilled set and tested: what leaves a record."""
+
+    cell: Cell
+    distilled: DistilledStage
+    teacher: TeacherStage | None
+    """The teacher that answers during training; None under hard labels."""
+    labels: LabelsStage | None
+    family: Entry
+    evaluators: Sequence[Entry]
+    precision: Precision
+    view_seed: int
+
+    @cached_property
+    def key(self) -> str:
+        return key_of(
+            stage="student",
+            coordinate=self.cell.coordinate(),
+            distilled=self.distilled.key,
+            teacher=self.teacher.key if self.teacher else None,
+            network=network_identity(self.cell.network),
+            family=identity(self.family),
+            protocol=self.cell.recipe.sha256,
+            smoke=self.cell.recipe.smoke,
+            evaluators=[identity(entry) for entry in self.evaluators],
+            eval_seed=self.cell.eval_seed,
+            view_seed=self.view_seed if self.labels else None,
+            dtype=self.precision.dtype,
+        )
+
+    @property
+    def title(self) -> str:
+        cell = self.cell
+        return f"{cell.student} on {cell.synthesizer}, distill seed {cell.distill_seed}, eval seed {cell.eval_seed}"

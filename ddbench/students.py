@@ -1,0 +1,247 @@
+"""Trains one student on a distilled set, tests it once after its last step, and writes its record."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+import ddbench
+from ddbench import making
+from ddbench.api.network import TrainedNetwork
+from ddbench.context import Throttled, network_settings
+from ddbench.costs import Cost, host, measured
+from ddbench.errors import SpecialValue
+from ddbench.evaluation import StudentEvaluation
+from ddbench.networks import build, count_parameters
+from ddbench.records import MetricBlock, Record, finite
+from ddbench.seeding import generator_for
+from ddbench.stages import network_identity
+from ddbench.store import NUMERICS_VERSION
+from ddbench.training.loop import RunSettings, Trained
+from ddbench.training.students import Student, StudentData, StudentSeeds, train_student
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ddbench.distilled import DistilledSet
+    from ddbench.making import Session
+    from ddbench.plugins import Entry
+    from ddbench.stages import StudentStage
+
+LEARNED_LR = "lr"
+"""The extra of a distilled set that holds a learned step size."""
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a student is trained with."""
+
+    distilled: DistilledSet
+    data: StudentData
+    label_cost: Mapping[str, Any] | None = None
+    """What storing the teacher's answers cost, under `soft_epoch`."""
+
+    @property
+    def teacher(self) -> TrainedNetwork | None:
+        return self.data.teacher
+
+
+def student_record(session: Session, stage: StudentStage, position: tuple[int, int]) -> Record:
+    """Return the record of a cell: read from the store, or made by training and testing one student."""
+    with session.store.lock(stage.key):
+        record = session.store.record(stage.key)
+        if record is not None:
+            return record
+        inputs = _inputs(session, stage)
+        started = datetime.now(UTC)
+        with session.workspace.reporter.stage(f"student {position[0]}/{position[1]} {stage.title}") as shown:
+            with measured(session.device) as training:
+                trained = _train(session, stage, inputs, Throttled(shown))
+            with measured(session.device) as testing, making.unlocked(session.test):
+                metrics, sidecar = _evaluate(session, stage, inputs, trained)
+        times = {"started": started.isoformat(timespec="seconds"), "finished": datetime.now(UTC).isoformat(timespec="seconds")}
+        costs = {"student": training, "test": testing}
+        return session.store.add_record(_record(session, stage, inputs, trained, (metrics, times, costs)), sidecar)
+
+
+def _inputs(session: Session, stage: StudentStage) -> Inputs:
+    """Return the distilled set as the student learns from it, with its teacher's answers where they are stored."""
+    distilled = making.distilled(session, stage.distilled)
+    teacher = making.teacher(session, stage.teacher)[0] if stage.teacher else None
+    lr = distilled.extras.get(LEARNED_LR)
+    data = StudentData(
+        images=distilled.images,
+        labels=distilled.labels,
+        mean=torch.tensor(session.facts.mean),
+        std=torch.tensor(session.facts.std),
+        space=distilled.space,
+        soft_labels=distilled.soft_labels,
+        teacher=teacher,
+        learned_lr=None if lr is None else float(lr.double().mean()),
+    )
+    if stage.labels is None:
+        return Inputs(distilled, data)
+    stored, cost = making.labels(session, stage.labels, data)
+    return Inputs(distilled, replace(data, stored=stored), cost)
+
+
+def _train(session: Session, stage: StudentStage, inputs: Inputs, shown: Throttled) -> Trained:
+    cell = stage.cell
+    seeds = StudentSeeds(cell.eval_seed, stage.view_seed if stage.labels else None)
+    network = build(cell.network, session.families(), seed=seeds.initialisation)
+    run = RunSettings(session.device, stage.precision, progress=shown.progress)
+    return train_student(Student(network, cell.student), inputs.data, cell.recipe, seeds=seeds, run=run)
+
+
+def _evaluate(session: Session, stage: StudentStage, inputs: Inputs, trained: Trained) -> tuple[list[MetricBlock], bytes]:
+    """Return every evaluator's metrics, and the sidecar with the predictions."""
+    facts, recipe = session.facts, stage.cell.recipe
+    mean, std = (torch.tensor(values, device=session.device) for values in (facts.mean, facts.std))
+    student = TrainedNetwork(trained.network, facts.classes, mean, std)
+    of_student = StudentEvaluation(
+        facts=facts,
+        train=session.train,
+        distilled=inputs.distilled,
+        trained=student,
+        teacher=inputs.teacher,
+        soft_label_bytes=recipe.label_bytes(len(inputs.distilled.labels), facts.num_classes) if recipe.needs_teacher else 0,
+        device=session.device,
+        generator=generator_for("evaluation", stage.cell.eval_seed),
+        test=session.test,
+        view=recipe.test,
+        precision=stage.precision,
+    )
+    of_set = replace(of_student, trained=None)
+    metrics: list[MetricBlock] = []
+    tensors: dict[str, Tensor] = {"predictions": smallest(of_student.predictions(), facts.num_classes)}
+    for entry in stage.evaluators:
+        found, kept = _answer(entry, of_student if entry.value.scope == "student" else of_set)
+        metrics.extend(found)
+        tensors.update({f"{entry.name}.{name}": tensor for name, tensor in kept.items()})
+    return metrics, _npz(tensors)
+
+
+def _answer(entry: Entry, context: StudentEvaluation) -> tuple[list[MetricBlock], Mapping[str, Tensor]]:
+    answer = entry.value.evaluate(context, entry.value.options())
+    metrics, kept = answer if isinstance(answer, tuple) else (answer, {})
+    for metric in metrics:
+        if not finite(metric.value):
+            raise SpecialValue(f"evaluator {entry.name!r} gave {metric.name} = {metric.value}, which no record may hold")
+    blocks = [MetricBlock(**vars(metric), evaluator=f"{entry.name} {entry.value.version}") for metric in metrics]
+    return blocks, kept
+
+
+def _record(
+    session: Session,
+    stage: StudentStage,
+    inputs: Inputs,
+    trained: Trained,
+    result: tuple[Sequence[MetricBlock], Mapping[str, str], Mapping[str, Cost]],
+) -> Record:
+    cell, (metrics, times, costs), facts = stage.cell, result, session.facts
+    return Record(
+        key=stage.key,
+        ddbench_version=ddbench.__version__,
+        numerics_version=NUMERICS_VERSION,
+        cell=cell.coordinate(),
+        options=_options(stage),
+        protocol=cell.recipe.model_dump(mode="json"),
+        protocol_sha256=cell.recipe.sha256,
+        student=network_identity(cell.network),
+        plugins=tuple(_plugin_blocks(session, stage)),
+        dataset={
+            "name": facts.name,
+            "sha256": facts.sha256,
+            "classes_sha256": facts.classes_sha256,
+            "num_classes": facts.num_classes,
+            "shape": facts.shape,
+            "test_images": facts.test_images,
+            "test_order_sha256": session.data.order_sha256["test"],
+        },
+        teacher_key=cell.choice and _teacher_key(stage),
+        distilled_key=stage.distilled.key,
+        distilled_sha256=inputs.distilled.sha256,
+        labels_key=stage.labels.key if stage.labels else None,
+        images=len(inputs.distilled.labels),
+        start=inputs.distilled.manifest["start"],
+        training={
+            "optimiser_steps": trained.steps,
+            "images_seen": trained.images_seen,
+            "parameters": count_parameters(trained.network),
+            "curve": tuple(trained.curve),
+        },
+        precision={
+            "student": network_settings(stage.precision),
+            "recover": inputs.distilled.manifest["precision"],
+            "device": session.device.type,
+            "notes": tuple(trained.notes),
+        },
+        metrics=tuple(metrics),
+        bytes=_bytes(session, stage, inputs),
+        smoke=cell.recipe.smoke,
+        time=times,
+        cost={**_stage_costs(session, stage, inputs), **{name: vars(cost) for name, cost in costs.items()}},
+        host=host(session.device, session.threads),
+    )
+
+
+def _options(stage: StudentStage) -> dict[str, Any]:
+    resolved = {"synthesizer": stage.cell.method.options}
+    if stage.cell.choice:
+        resolved["teacher"] = stage.cell.choice.options
+    return {name: {"values": options.dump(), "sources": dict(options.sources)} for name, options in resolved.items()}
+
+
+def _plugin_blocks(session: Session, stage: StudentStage) -> list[dict[str, Any]]:
+    cell = stage.cell
+    entries = [cell.method.entry, stage.family, session.workspace.plugins.get("protocol", cell.protocol), *stage.evaluators]
+    if cell.choice:
+        entries.append(cell.choice.entry)
+    return [making.plugin_block(entry) for entry in entries]
+
+
+def _teacher_key(stage: StudentStage) -> str | None:
+    if stage.teacher:
+        return stage.teacher.key
+    return next((need.key for _, need in stage.distilled.needs.values()), None)
+
+
+def _bytes(session: Session, stage: StudentStage, inputs: Inputs) -> dict[str, int]:
+    """Return the bytes of the set's parts, of the teacher where its answers are needed, and of the real train split."""
+    recipe, facts = stage.cell.recipe, session.facts
+    channels, height, width = facts.shape
+    sizes = dict(inputs.distilled.bytes)
+    sizes["real_train"] = sum(facts.counts) * (channels * height * width + 8)
+    if inputs.teacher is not None:
+        sizes["teacher"] = sum(tensor.numel() * tensor.element_size() for tensor in inputs.teacher.module.state_dict().values())
+        sizes["stored_labels"] = recipe.label_bytes(len(inputs.distilled.labels), facts.num_classes)
+    return sizes
+
+
+def _stage_costs(session: Session, stage: StudentStage, inputs: Inputs) -> dict[str, Any]:
+    costs = {"recover": inputs.distilled.manifest["cost"]}
+    key = _teacher_key(stage)
+    if key is not None:
+        costs["squeeze"] = session.store.card("teachers", key)["cost"]
+    if inputs.label_cost is not None:
+        costs["relabel"] = inputs.label_cost
+    return costs
+
+
+def smallest(predictions: Tensor, num_classes: int) -> Tensor:
+    """Return predictions as uint8 where every class fits, else int16."""
+    return predictions.to(torch.uint8 if num_classes <= 256 else torch.int16)
+
+
+def _npz(tensors: Mapping[str, Tensor]) -> bytes:
+    """Return the tensors as a compressed npz; equal tensors give equal bytes."""
+    buffer = io.BytesIO()
+    arrays: dict[str, Any] = {name: tensor.cpu().numpy() for name, tensor in tensors.items()}
+    np.savez_compressed(buffer, **arrays)
+    return buffer.getvalue()

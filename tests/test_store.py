@@ -1,0 +1,178 @@
+from __future__ import annotations
+
+import errno
+import json
+import multiprocessing
+import os
+
+import pytest
+
+from ddbench.errors import ArtefactDamaged, StoreProblem
+from ddbench.records import read_record
+from ddbench.store import Store, key_of
+from factory import a_record
+
+KEY = key_of(what="a test")
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(tmp_path / "store")
+
+
+def put(store, content=b"weights", key=KEY):
+    with store.writing("teachers", key, {"recipe": "some"}) as folder:
+        (folder / "weights.bin").write_bytes(content)
+
+
+def test_an_artefact_comes_back_with_its_card_and_checksums(store):
+    put(store)
+    artefact = store.find("teachers", KEY)
+    assert artefact.card["recipe"] == "some"
+    assert artefact.path("weights.bin").read_bytes() == b"weights"
+    assert len(artefact.file_sha256("weights.bin")) == 64
+
+
+def test_a_write_that_fails_leaves_nothing_behind(store):
+    with pytest.raises(RuntimeError), store.writing("teachers", KEY, {}) as folder:
+        (folder / "weights.bin").write_bytes(b"half")
+        raise RuntimeError
+    assert store.find("teachers", KEY) is None
+    assert [path for path in store.root.rglob("*") if path.is_file()] == []
+
+
+@pytest.mark.parametrize("name", ["weights.bin", "card.json"])
+@pytest.mark.parametrize("position", [0, -2])
+def test_a_flipped_bit_is_found_reported_by_name_and_moved_aside(store, name, position):
+    put(store)
+    path = store.root / "teachers" / KEY / name
+    content = bytearray(path.read_bytes())
+    content[position] ^= 1
+    path.write_bytes(content)
+    assert Store(store.root).find("teachers", KEY) is None
+    fresh = Store(store.root)
+    assert fresh.find("teachers", KEY) is None
+    assert len(list((store.root / "damaged").iterdir())) == 1
+    put(fresh)
+    assert fresh.find("teachers", KEY) is not None
+
+
+def test_a_damaged_artefact_is_named(store):
+    put(store)
+    (store.root / "teachers" / KEY / "weights.bin").unlink()
+    store.find("teachers", KEY)
+    assert "weights.bin" in store.damaged[0]
+    assert "made again" in store.damaged[0]
+
+
+def test_the_first_of_two_writers_wins_and_the_second_changes_nothing(store):
+    put(store, b"first")
+    put(store, b"second")
+    assert store.find("teachers", KEY).path("weights.bin").read_bytes() == b"first"
+
+
+def test_what_is_added_after_storing_leaves_the_artefact_whole(store):
+    put(store)
+    store.annotate("teachers", KEY, "test", {"top1": 0.5})
+    assert store.annotations("teachers", KEY) == {"test": {"top1": 0.5}}
+    assert Store(store.root).find("teachers", KEY) is not None
+
+
+def test_a_record_and_its_sidecar_come_back(store):
+    written = store.add_record(a_record(key=KEY), b"predictions")
+    assert store.record(KEY) == written
+    assert store.record_keys() == [KEY]
+    assert [record.key for record in store.records()] == [KEY]
+
+
+@pytest.mark.parametrize("suffix", [".json", ".npz"])
+def test_a_truncated_record_or_sidecar_is_moved_aside(store, suffix):
+    store.add_record(a_record(key=KEY), b"predictions")
+    path = store.root / "records" / f"{KEY}{suffix}"
+    path.write_bytes(path.read_bytes()[:-3])
+    assert store.record(KEY) is None
+    assert len(store.damaged) == 1
+
+
+def test_an_edited_record_fails_its_own_checksum(store):
+    store.add_record(a_record(key=KEY, top1=0.1), None)
+    text = (store.root / "records" / f"{KEY}.json").read_text()
+    content = json.loads(text)
+    content["metrics"][0]["value"] = 0.9
+    with pytest.raises(ArtefactDamaged, match="checksum"):
+        read_record(json.dumps(content))
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "null", '{"schema_version": 99}', '{"schema_version": 1}', '{"schema_version": NaN}']
+)
+def test_what_is_no_record_is_refused_with_a_sentence(text):
+    with pytest.raises(ArtefactDamaged):
+        read_record(text)
+
+
+def test_replacing_moves_aside_and_deletes_nothing(store):
+    put(store, b"old")
+    store.replace("teachers", KEY)
+    assert store.find("teachers", KEY) is None
+    assert next((store.root / "replaced").rglob("weights.bin")).read_bytes() == b"old"
+
+
+def test_failures_of_one_cell_are_kept_side_by_side(store):
+    for number in range(2):
+        store.add_failure(KEY, {"error": f"number {number}"})
+    assert [failure["error"] for failure in store.failures()] == ["number 0", "number 1"]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_store_that_cannot_be_written_says_so_before_any_work(tmp_path):
+    (tmp_path / "closed").mkdir(mode=0o500)
+    with pytest.raises(StoreProblem, match="cannot be written"):
+        Store(tmp_path / "closed" / "store").check_writable()
+
+
+def test_a_store_below_a_file_says_so_before_any_work(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreProblem, match="name another with --store"):
+        Store(tmp_path / "file" / "store").check_writable()
+
+
+def test_a_full_disk_is_one_sentence_and_leaves_nothing_half_written(store, monkeypatch):
+    put(store)
+
+    def full(_handle):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(StoreProblem, match="no space left"):
+        put(store, key="other")
+    with pytest.raises(StoreProblem, match="no space left"):
+        store.write_file(store.root / "records" / "x.json", b"content")
+    monkeypatch.undo()
+    assert store.find("teachers", "other") is None
+    assert store.find("teachers", KEY) is not None
+    assert not list(store.root.rglob("*.part"))
+
+
+def count_up(root, times):
+    store = Store(root)
+    for _ in range(times):
+        with store.lock(KEY):
+            path = store.root / "count"
+            path.write_text(str(int(path.read_text()) + 1 if path.exists() else 1))
+
+
+def test_a_key_is_held_by_one_process_at_a_time(store):
+    context = multiprocessing.get_context("spawn")
+    processes = [context.Process(target=count_up, args=(store.root, 25)) for _ in range(2)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert (store.root / "count").read_text() == "50"
+
+
+def test_equal_parts_give_equal_keys_whatever_their_order_and_any_change_another():
+    assert key_of(a=1, b={"x": 1, "y": 2}) == key_of(b={"y": 2, "x": 1}, a=1)
+    assert key_of(a=1) != key_of(a=2)
+    assert key_of(a=1) != key_of(b=1)
