@@ -1,0 +1,1 @@
+"""First-party plugins, found by the same entry points as anybody's."""
