@@ -158,6 +158,7 @@ def running(session: Session, key: str, title: str, precision: Precision) -> Ite
                 generator=generator_for("stage", key),
                 precision=settled,
                 families=session.families(),
+                offline=session.workspace.settings.offline,
                 work=work,
                 write=session.store.write_file,
                 shown=shown,

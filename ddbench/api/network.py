@@ -38,9 +38,10 @@ class NetworkFamily(Protocol):
         ...
 
     def fit(self, name: str, *, shape: tuple[int, int, int], num_classes: int) -> NetworkSpec:
-        """Return how `name` is fitted to images of `shape`.
+        """Return how `name` is fitted to images of `shape`; a family may know more names than it lists.
 
         Raises:
+            UnknownName: The family has no such architecture.
             UnfitNetwork: It cannot be fitted; the message says why.
         """
         ...

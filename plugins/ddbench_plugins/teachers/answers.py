@@ -1,0 +1,33 @@
+"""A teacher's answers to train images as they are, without augmentation."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from ddbench.training.precision import autocast
+from ddbench.training.views import normalised
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ddbench import Context, TrainedNetwork
+
+BATCH = 500
+
+
+def train_top1(ctx: Context, teacher: TrainedNetwork) -> float:
+    """Return the fraction of the train split that the teacher, in eval mode, gets right."""
+    right = 0
+    for label in range(ctx.train.facts.num_classes):
+        right += int((answers(ctx, teacher, ctx.train.indices(label)) == label).sum())
+    return right / sum(ctx.train.facts.counts)
+
+
+def answers(ctx: Context, teacher: TrainedNetwork, index: Tensor) -> Tensor:
+    """Return int64 (N,) on the CPU: the classes that the teacher, in eval mode, gives the train images at (N,) positions."""
+    mean, std = teacher.mean.to(ctx.device), teacher.std.to(ctx.device)
+    with torch.inference_mode(), autocast(ctx.precision, ctx.device):
+        parts = [teacher.module(normalised(ctx.train.images(part), mean, std)).argmax(dim=1) for part in torch.split(index, BATCH)]
+    return torch.cat(parts).cpu().clone()
