@@ -78,7 +78,12 @@ def record(top1: float = 0.5, **changes: Any) -> Record:
         "labels_key": None,
         "images": 100,
         "start": "real",
-        "training": {"optimiser_steps": 300, "images_seen": 19200, "parameters": 320010, "curve": (2.0, 1.0, 0.5)},
+        "training": {
+            "optimiser_steps": 300,
+            "images_seen": 19200,
+            "parameters": 320010,
+            "curve": ((100, 2.0), (200, 1.0), (300, 0.5)),
+        },
         "precision": {"student": {"dtype": dtype}, "recover": {"dtype": "fp32"}, "device": "cpu"},
         "metrics": [_metric(name, *value) for name, value in metrics.items()],
         "bytes": bytes_,
@@ -112,5 +117,5 @@ def _plugin(kind: str, name: str, version: int, code: str) -> dict[str, Any]:
     }
 
 
-def _metric(name: str, value: float, unit: str, better: bool) -> dict[str, Any]:  # noqa: FBT001
+def _metric(name: str, value: float, unit: str, better: bool) -> dict[str, Any]:
     return {"name": name, "value": value, "unit": unit, "higher_is_better": better, "evaluator": "top1"}

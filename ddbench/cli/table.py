@@ -1,0 +1,110 @@
+"""`ddbench table`: the tables of the store's records, in any format."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ddbench.cli import flags
+from ddbench.cli.output import console, say, write
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ddbench.records import Record
+    from ddbench.report.tables import Table
+
+SUFFIXES = {".md": "md", ".csv": "csv", ".tex": "latex", ".json": "json"}
+
+
+def table(  # noqa: PLR0913 - a parameter per flag
+    *,
+    dataset: Annotated[str | None, typer.Option(help="Only this dataset.")] = None,
+    protocol: Annotated[str | None, typer.Option(help="Only this protocol.")] = None,
+    ipc: Annotated[int | None, typer.Option(metavar="N", min=1, help="Only this many images per class.")] = None,
+    format: Annotated[flags.Format | None, typer.Option(help="Default: rich, or what the suffix of --out says.")] = None,  # noqa: A002
+    metric: Annotated[str, typer.Option(help="The metric shown.")] = "top1",
+    records: Annotated[
+        list[Path] | None, typer.Option(metavar="DIR", help="A folder of record files, besides the store. May be repeated.")
+    ] = None,
+    code: Annotated[
+        flags.Code, typer.Option(help="Records made by edited files of one version: newest only, a row each, or any.")
+    ] = (flags.Code.newest),
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write there instead of stdout.")] = None,
+    store: flags.StoreFlag = None,
+    json: flags.JsonFlag = False,
+) -> None:
+    """Show methods × students with intervals and the difference to random.
+
+    Every dataset, ipc, protocol, label regime and resolution has a table of its own.
+    """
+    from ddbench.report.sources import load
+    from ddbench.report.tables import summary
+    from ddbench.settings import load_settings
+    from ddbench.store import Store
+
+    where = Store(load_settings(store=store).store)
+    loaded = load(where, records or ())
+    for problem in loaded.problems:
+        say(problem)
+    chosen = _chosen(loaded.records, dataset, protocol, ipc)
+    tables = summary(chosen, metric=metric, code=code.value)
+    if not tables:
+        say(_nothing(where.root, loaded.records, metric))
+    form = "json" if json else format.value if format else SUFFIXES.get(out.suffix if out else "", "rich")
+    _write(tables, form, out)
+
+
+def _chosen(records: "Sequence[Record]", dataset: str | None, protocol: str | None, ipc: int | None) -> "list[Record]":
+    wanted = {"dataset": dataset, "protocol": protocol, "ipc": ipc}
+    return [record for record in records if all(value in (None, getattr(record.cell, name)) for name, value in wanted.items())]
+
+
+def _nothing(store: Path, records: "Sequence[Record]", metric: str) -> str:
+    """Return the sentence for an empty table."""
+    if not records:
+        return f"no records in {store}; make some with: ddbench run dwa"
+    have = {name: sorted({str(getattr(record.cell, name)) for record in records}) for name in ("dataset", "protocol", "ipc")}
+    return f"no record with {metric!r} matches; the {len(records)} records have " + "; ".join(
+        f"{name}: {', '.join(values)}" for name, values in have.items()
+    )
+
+
+def _write(tables: "list[Table]", form: str, out: Path | None) -> None:
+    from ddbench.report.formats import print_rich, render
+
+    if form != "rich":
+        text = render(tables, form)
+    elif out is None:
+        print_rich(tables, console())
+        return
+    else:
+        text = _plain(tables)
+    if out is None:
+        write(text)
+    else:
+        _save(out, text)
+
+
+def _plain(tables: "list[Table]") -> str:
+    """Return what the terminal would show, without colours."""
+    from io import StringIO
+
+    from rich.console import Console
+
+    from ddbench.cli.output import PIPED_WIDTH
+    from ddbench.report.formats import print_rich
+
+    target = StringIO()
+    print_rich(tables, Console(file=target, width=PIPED_WIDTH, highlight=False))
+    return target.getvalue()
+
+
+def _save(out: Path, text: str) -> None:
+    from ddbench.errors import EnvironmentProblem
+
+    try:
+        out.write_text(text, "utf-8")
+    except OSError as error:
+        raise EnvironmentProblem(f"{out} cannot be written ({error.strerror}); name another file with --out") from error
+    say(f"written: {out}")

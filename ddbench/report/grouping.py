@@ -1,0 +1,217 @@
+"""Which records may stand together: one heading per table, one variant per row, one fitted network per column."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from ddbench.records import OptionsBlock, Record
+    from ddbench.report.statistics import Scores
+
+CONTROL = "random"
+"""The synthesizer every other one is compared with, as in `ddbench.cells`, which a report does not import."""
+
+Code = Literal["newest", "each", "any"]
+"""Records of one version but of edited plugin files: only the newest files' records, a row for each, or all together."""
+
+
+@dataclass(frozen=True, order=True)
+class Heading:
+    """What all records of one table share: numbers that differ in any of it never share a column."""
+
+    dataset: str
+    ipc: int
+    protocol: str
+    label_regime: str
+    smoke: bool
+    num_classes: int
+    shape: tuple[int, int, int]
+    teacher: str
+    """The teacher that answers during students' training; empty under hard labels."""
+    teacher_key: str
+    dataset_sha256: str
+    classes_sha256: str
+    protocol_sha256: str
+    numerics_version: int
+    schema_version: int
+
+    @property
+    def title(self) -> str:
+        """One line for a person: `digits · 10 classes · 1×8×8 · ipc 10 · quick-soft/1 · soft_online`."""
+        shape = "×".join(str(size) for size in self.shape)
+        parts = [self.dataset, f"{self.num_classes} classes", shape, f"ipc {self.ipc}", self.protocol, self.label_regime]
+        return " · ".join([*parts, *(["SMOKE: shortened training"] if self.smoke else [])])
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A synthesizer as it was configured: what makes a row."""
+
+    synthesizer: str
+    settings: tuple[tuple[str, str], ...]
+    """Options and whatever else of it decides its numbers, as text."""
+
+
+def heading_of(record: Record) -> Heading:
+    """Return the table a record belongs to."""
+    cell, dataset = record.cell, record.dataset
+    answers = cell.label_regime != "hard"
+    return Heading(
+        dataset=cell.dataset,
+        ipc=cell.ipc,
+        protocol=cell.protocol,
+        label_regime=cell.label_regime,
+        smoke=record.smoke,
+        num_classes=dataset.num_classes,
+        shape=dataset.shape,
+        teacher=(cell.teacher or "") if answers else "",
+        teacher_key=(record.teacher_key or "") if answers else "",
+        dataset_sha256=dataset.sha256,
+        classes_sha256=dataset.classes_sha256,
+        protocol_sha256=record.protocol_sha256,
+        numerics_version=record.numerics_version,
+        schema_version=record.schema_version,
+    )
+
+
+def titles(headings: Iterable[Heading]) -> dict[Heading, str]:
+    """Return a title per heading, those that would read the same told apart by what else differs."""
+    alike: dict[str, list[Heading]] = defaultdict(list)
+    for heading in headings:
+        alike[heading.title].append(heading)
+    found = {}
+    for title, group in alike.items():
+        differing = [field.name for field in fields(Heading) if len({getattr(heading, field.name) for heading in group}) > 1]
+        if "teacher" in differing and len({heading.teacher for heading in group}) == len(group):
+            differing = [name for name in differing if name != "teacher_key"]
+        for heading in group:
+            extra = [f"{name.removesuffix('_sha256')} {_short(getattr(heading, name))}" for name in differing]
+            found[heading] = " · ".join([title, *extra])
+    return found
+
+
+def variant_of(record: Record, code: Code = "newest") -> Variant:
+    """Return the row a record belongs to.
+
+    The options of its teacher count where no teacher answers the students: under soft labels the table has one teacher.
+    """
+    settings = _texts("", record.options.get("synthesizer"))
+    if record.cell.label_regime == "hard" and record.cell.teacher:
+        settings |= {"teacher": record.cell.teacher} | _texts("teacher.", record.options.get("teacher"))
+    settings |= {"version": synthesizer_version(record), "recover": str(record.precision.recover.get("dtype", ""))}
+    if code == "each":
+        settings["code"] = code_of(record)[:8]
+    return Variant(record.cell.synthesizer, tuple(sorted(settings.items())))
+
+
+def synthesizer_version(record: Record) -> str:
+    """Return the version a synthesizer gives itself."""
+    return next((str(block.version) for block in record.plugins if block.kind == "synthesizer"), "")
+
+
+def code_of(record: Record) -> str:
+    """Return the hash of the files that a record's synthesizer came from."""
+    return next((block.files_sha256 for block in record.plugins if block.kind == "synthesizer"), "")
+
+
+def labels(variants: Iterable[Variant]) -> dict[Variant, str]:
+    """Return a row label per variant: the synthesizer, and the settings in which its variants differ (`dwa rho=0`)."""
+    by_name: dict[str, list[Variant]] = defaultdict(list)
+    for variant in variants:
+        by_name[variant.synthesizer].append(variant)
+    found = {}
+    for name, group in by_name.items():
+        settings = {variant: dict(variant.settings) for variant in group}
+        keys = sorted({key for values in settings.values() for key in values})
+        differing = [key for key in keys if len({values.get(key) for values in settings.values()}) > 1]
+        for variant, values in settings.items():
+            found[variant] = " ".join([name, *(f"{key}={values[key]}" for key in differing if key in values)])
+    return found
+
+
+def newest_code(records: Sequence[Record], code: Code) -> tuple[list[Record], int]:
+    """Return the records whose synthesizer's files are the newest seen for their row and table, and how many that leaves out.
+
+    An author who edits a plugin without giving it a new version never sees old and new sets averaged. `each` and `any`
+    leave out none.
+    """
+    if code != "newest":
+        return list(records), 0
+    newest: dict[tuple[Heading, Variant], Record] = {}
+    for record in records:
+        key = (heading_of(record), variant_of(record))
+        if key not in newest or finished(record) > finished(newest[key]):
+            newest[key] = record
+    kept = [record for record in records if code_of(record) == code_of(newest[heading_of(record), variant_of(record)])]
+    return kept, len(records) - len(kept)
+
+
+def finished(record: Record) -> tuple[str, str]:
+    """Return when a record was made, as text that sorts, with its key to break ties."""
+    return (max(record.time.values(), default=""), record.key)
+
+
+def one_per_coordinate(records: Iterable[Record]) -> list[Record]:
+    """Return the newest record of each distill seed and eval seed of one row and column."""
+    found: dict[tuple[int, int], Record] = {}
+    for record in sorted(records, key=finished):
+        found[record.cell.distill_seed, record.cell.eval_seed] = record
+    return list(found.values())
+
+
+def scores(records: Iterable[Record], metric: str) -> Scores:
+    """Return a metric by distilled set and eval seed; distill seeds that gave the same bytes are one set."""
+    found: dict[str, dict[int, float]] = defaultdict(dict)
+    for record in records:
+        found[record.distilled_sha256][record.cell.eval_seed] = record.metric(metric)
+    return found
+
+
+def has_metric(record: Record, metric: str) -> bool:
+    """Return whether a record holds a metric."""
+    return any(one.name == metric for one in record.metrics)
+
+
+def column_of(record: Record) -> str:
+    """Return what tells a record's student from others: its fitted network, as text that sorts by name."""
+    return f"{record.cell.student} {json.dumps(record.student, sort_keys=True)}"
+
+
+def column_titles(columns: Mapping[str, Record]) -> dict[str, str]:
+    """Return a short name per column: without the family where that is clear, with a number where fittings differ."""
+    bare = [record.cell.student.rpartition("/")[2] for record in columns.values()]
+    full = [record.cell.student for record in columns.values()]
+    found: dict[str, str] = {}
+    for column, name, long in zip(columns, bare, full, strict=True):
+        clear = name if len({other for other in full if other.rpartition("/")[2] == name}) == 1 else long
+        same = [other for other, other_long in zip(columns, full, strict=True) if other_long == long]
+        found[column] = clear if len(same) == 1 else f"{clear} (fitting {same.index(column) + 1})"
+    return found
+
+
+def same_architecture(record: Record) -> bool:
+    """Return whether the student has the architecture of the teacher that the set or its labels were made with."""
+    return record.cell.teacher is not None and record.cell.teacher.partition(":")[2] == record.cell.student
+
+
+def heading_json(heading: Heading) -> dict[str, object]:
+    """Return a heading as JSON values."""
+    return {**asdict(heading), "shape": list(heading.shape)}
+
+
+def _texts(prefix: str, block: OptionsBlock | None) -> dict[str, str]:
+    return {f"{prefix}{key}": _text(value) for key, value in block.values.items()} if block else {}
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value, sort_keys=True)
+
+
+def _short(value: object) -> str:
+    """Return a value whole, but of a hash its beginning."""
+    text = str(value)
+    return text[:8] if len(text) >= 20 and text.isalnum() else text

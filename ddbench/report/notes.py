@@ -1,0 +1,85 @@
+"""What is printed under a table: its protocol and teacher, and how its numbers are to be read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from statistics import fmean
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ddbench.records import Record
+    from ddbench.report.tables import Row
+
+
+def under_table(records: Sequence[Record], rows: Sequence[Row], *, left_out: int) -> tuple[str, ...]:
+    """Return the sentences under a table, one per line."""
+    return (
+        protocol_line(records[0]),
+        *_teachers(records),
+        *_intervals(rows),
+        *_differences(rows),
+        *_costs(rows),
+        *_cautions(records, left_out),
+    )
+
+
+def protocol_line(record: Record) -> str:
+    """Return a protocol's name, hash, title, source, length and label regime."""
+    recipe = record.protocol
+    length = f"{recipe['steps']} steps" if recipe.get("steps") else f"{recipe.get('epochs')} epochs"
+    bn = f", teacher BN {recipe['teacher_bn']}" if recipe.get("teacher_bn") else ""
+    title = str(recipe.get("title", "")).rstrip(".")
+    source = str(recipe.get("source", "")).rstrip(".")
+    facts = f"{length}, batch {recipe.get('batch')}, label regime {record.cell.label_regime}{bn}"
+    return f"protocol {record.cell.protocol} (sha256 {record.protocol_sha256[:8]}): {title}. Source: {source}. {facts}."
+
+
+def _teachers(records: Sequence[Record]) -> Iterator[str]:
+    answering = {record.cell.teacher for record in records if record.cell.label_regime != "hard" and record.cell.teacher}
+    for name in sorted(answering):
+        key = next(record.teacher_key for record in records if record.cell.teacher == name)
+        yield f"teacher {name} (key {(key or '')[:8]}) answers during the students' training, random's too."
+    making = sorted({(record.cell.synthesizer, record.cell.teacher) for record in records if record.cell.teacher and not answering})
+    if making:
+        yield f"teacher of the sets: {', '.join(f'{method} {teacher}' for method, teacher in making)}."
+
+
+def _intervals(rows: Sequence[Row]) -> Iterator[str]:
+    results = [result for row in rows for result in row.results.values()]
+    if any(result.estimate.half_width is not None and not result.estimate.given_one_set for result in results):
+        yield "±: 95 % t interval on the means of the distilled sets."
+    if any(result.estimate.half_width is not None and result.estimate.given_one_set for result in results):
+        yield "¹ given one distilled set: 95 % t interval on its eval seeds only."
+    if any(result.estimate.half_width is None for result in results):
+        yield "No ±: one student, or students that all score the same, tell no spread."
+    if any(result.same_architecture for result in results):
+        yield "† student and teacher have the same architecture."
+
+
+def _differences(rows: Sequence[Row]) -> Iterator[str]:
+    found = [result.difference for row in rows for result in row.results.values() if result.difference is not None]
+    if not found:
+        return
+    yield (
+        "Δ random: difference to random under the same protocol, student and eval seeds, with its 95 % interval "
+        "(Welch, random's draws included); ▲ better, ▼ worse."
+    )
+    for why in sorted({difference.why for difference in found if difference.why}):
+        yield f"No verdict for some differences: {why}."
+
+
+def _costs(rows: Sequence[Row]) -> Iterator[str]:
+    stages = sorted({stage for row in rows for stage in row.seconds} - {"recover"})
+    others = ", ".join(f"{stage} {fmean(row.seconds[stage] for row in rows if stage in row.seconds):.1f}" for stage in stages)
+    apart = f"; counted apart: {others}" if others else ""
+    yield f"n: distilled sets × students of each. bytes: the set with its labels. seconds: recover, per distilled set{apart}."
+
+
+def _cautions(records: Sequence[Record], left_out: int) -> Iterator[str]:
+    if records[0].smoke:
+        yield "SMOKE: training was shortened; these numbers can enter no leaderboard."
+    dtypes = sorted({str(record.precision.student.get("dtype")) for record in records})
+    if len(dtypes) > 1:
+        yield f"Students were trained in {' and '.join(dtypes)}."
+    if left_out:
+        yield f"{left_out} records made by other code of the same version are left out; see them with --code each."

@@ -1,0 +1,71 @@
+"""Where records come from: a store, folders of record files, or both; what is damaged is told, never used."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ddbench.errors import ArtefactDamaged, DataMissing
+from ddbench.records import read_record
+
+if TYPE_CHECKING:
+    from ddbench.records import Record
+    from ddbench.store import Store
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """Records, each key once, in a fixed order."""
+
+    records: tuple[Record, ...]
+    problems: tuple[str, ...]
+    """A sentence for every file that was left out."""
+
+
+def load(store: Store | None, folders: Iterable[Path] = ()) -> Loaded:
+    """Return the records of a store and of folders, sorted by student, then key.
+
+    Raises:
+        DataMissing: A folder is not there.
+    """
+    found: dict[str, Record] = {}
+    problems: list[str] = []
+    for record in store.records() if store else ():
+        found[record.key] = record
+    for folder in folders:
+        for path in record_files(folder):
+            try:
+                _add(read_record(path.read_bytes(), where=str(path)), found, path)
+            except ArtefactDamaged as problem:
+                problems.append(f"left out: {problem}")
+    if store:
+        problems += store.damaged
+    ordered = sorted(found.values(), key=lambda record: (record.cell.student, record.key))
+    return Loaded(tuple(ordered), tuple(problems))
+
+
+def record_files(folder: Path) -> Iterator[Path]:
+    """Give the record files at or below a folder, sorted; a single file stands for itself.
+
+    Raises:
+        DataMissing: It is not there.
+    """
+    if folder.is_file():
+        yield folder
+    elif folder.is_dir():
+        yield from sorted(folder.rglob("*.json"))
+    else:
+        raise DataMissing(f"no records at {folder}: it is neither a folder nor a file; see --records")
+
+
+def _add(record: Record, found: dict[str, Record], path: Path) -> None:
+    """Keep a record under its key; a second one must be the same.
+
+    Raises:
+        ArtefactDamaged: Another record has the key.
+    """
+    known = found.setdefault(record.key, record)
+    if known.repeatable() != record.repeatable():
+        raise ArtefactDamaged(f"{path} holds another record under the key {record.key} than the one already read")

@@ -1,0 +1,234 @@
+"""Tables from records: methods × students, each cell with its interval and its difference to the random control."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
+
+from ddbench.report import grouping, notes
+from ddbench.report.grouping import CONTROL, Code, Heading, Variant
+from ddbench.report.statistics import Difference, Estimate, Scores, difference_to_control, estimate
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ddbench.records import MetricBlock, Record
+
+
+@dataclass(frozen=True)
+class Result:
+    """One cell of a table."""
+
+    estimate: Estimate
+    difference: Difference | None
+    """To the random control in the same column; None in the control's own row, or where the table has no control."""
+    same_architecture: bool
+    """The student has the teacher's architecture: left out of averages over architectures."""
+    scores: Scores
+    keys: tuple[str, ...]
+    """Of the records behind it."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One method as it was configured."""
+
+    label: str
+    variant: Variant
+    results: dict[str, Result]
+    """By column; a column that is missing here was not measured."""
+    bytes: float | None
+    """What the set takes, labels included, as the `storage` evaluator counts it, else what is on disk."""
+    seconds: dict[str, float]
+    """By stage: mean over the records' stages, each as measured when it ran."""
+
+    @property
+    def control(self) -> bool:
+        return self.variant.synthesizer == CONTROL
+
+
+@dataclass(frozen=True)
+class Table:
+    """Records of one dataset, ipc, protocol, label regime and resolution."""
+
+    heading: Heading
+    title: str
+    metric: str
+    unit: str
+    higher_is_better: bool
+    students: tuple[str, ...]
+    rows: tuple[Row, ...]
+    notes: tuple[str, ...]
+    """Printed under the table: the protocol, the teacher, how intervals and differences are made."""
+
+    def better(self, difference: Difference) -> int:
+        """Return 1 where the interval says better than random, -1 where it says worse, 0 where it does not say."""
+        return difference.verdict if self.higher_is_better else -difference.verdict
+
+
+def summary(records: Iterable[Record], *, metric: str = "top1", code: Code = "newest") -> list[Table]:
+    """Return one table for every dataset, ipc, protocol, label regime and resolution among the records.
+
+    Records of different protocols, label regimes, resolutions, answering teachers, numerics or schema versions never share a
+    table, and so never a column. Rows: the random control first, then alphabetically; variants of a synthesizer are told apart
+    by the options that differ. Columns: in the order in which the records name their students. Records without the metric are
+    left out.
+    """
+    by_heading: dict[Heading, list[Record]] = defaultdict(list)
+    for record in records:
+        if grouping.has_metric(record, metric):
+            by_heading[grouping.heading_of(record)].append(record)
+    titles = grouping.titles(by_heading)
+    return [_table(titles[heading], by_heading[heading], metric, code) for heading in sorted(by_heading)]
+
+
+def frame(records: Iterable[Record]) -> pd.DataFrame:
+    """Return one row per record, numbers as the record holds them.
+
+    Columns: the cell's coordinates, checksums and versions, one per metric, `seconds.<stage>`, `peak_bytes.<stage>`,
+    `bytes.<part>`, `option.<name>` of the synthesizer.
+    """
+    import pandas as pd
+
+    return pd.DataFrame([_long_row(record) for record in records])
+
+
+def table_frame(tables: Iterable[Table]) -> pd.DataFrame:
+    """Return one row per method and student of all tables; means, intervals and differences as fractions."""
+    import pandas as pd
+
+    return pd.DataFrame([row for table in tables for row in flat_rows(table)])
+
+
+def flat_rows(table: Table) -> list[dict[str, Any]]:
+    """Return a table in long form: one dict per method and student, numbers in the metric's own unit."""
+    shared = {
+        "dataset": table.heading.dataset,
+        "ipc": table.heading.ipc,
+        "protocol": table.heading.protocol,
+        "label_regime": table.heading.label_regime,
+        "smoke": table.heading.smoke,
+        "teacher": table.heading.teacher or None,
+        "metric": table.metric,
+        "unit": table.unit,
+    }
+    return [
+        {**shared, "method": row.label, "student": student, **_numbers(row.results[student]), **_costs(row)}
+        for row in table.rows
+        for student in table.students
+        if student in row.results
+    ]
+
+
+def _table(title: str, every: Sequence[Record], metric: str, code: Code) -> Table:
+    records, left_out = grouping.newest_code(every, code)
+    by_cell: dict[tuple[Variant, str], list[Record]] = defaultdict(list)
+    columns: dict[str, Record] = {}
+    for record in records:
+        column = grouping.column_of(record)
+        columns.setdefault(column, record)
+        by_cell[grouping.variant_of(record, code), column].append(record)
+    names = grouping.column_titles(columns)
+    cells = {(variant, names[column]): grouping.one_per_coordinate(found) for (variant, column), found in by_cell.items()}
+    labels = grouping.labels({variant for variant, _ in cells})
+    control = _control(cells)
+    rows = tuple(
+        _row(labels[variant], variant, cells, (metric, control))
+        for variant in sorted(labels, key=lambda one: _order(one, labels[one]))
+    )
+    block = _metric_block(records[0], metric)
+    under = notes.under_table(records, rows, left_out=left_out)
+    return Table(
+        grouping.heading_of(records[0]), title, metric, block.unit, block.higher_is_better, tuple(names.values()), rows, under
+    )
+
+
+def _row(label: str, variant: Variant, cells: dict[tuple[Variant, str], list[Record]], against: tuple[str, Variant | None]) -> Row:
+    metric, control = against
+    mine = {student: found for (owner, student), found in cells.items() if owner == variant}
+    results = {}
+    for student, found in mine.items():
+        own = grouping.scores(found, metric)
+        reference = cells.get((control, student)) if control and variant.synthesizer != CONTROL else None
+        difference = difference_to_control(own, grouping.scores(reference, metric)) if reference else None
+        same = any(grouping.same_architecture(record) for record in found)
+        results[student] = Result(estimate(own), difference, same, own, tuple(sorted(record.key for record in found)))
+    everything = [record for found in mine.values() for record in found]
+    return Row(label, variant, results, fmean(total_bytes(record) for record in everything), stage_seconds(everything))
+
+
+def _control(cells: dict[tuple[Variant, str], list[Record]]) -> Variant | None:
+    """Return the control's row that others are compared with: of several, the one made last."""
+    made = {variant: max(map(grouping.finished, found)) for (variant, _), found in cells.items() if variant.synthesizer == CONTROL}
+    return max(made, key=lambda variant: made[variant], default=None)
+
+
+def _order(variant: Variant, label: str) -> tuple[bool, str]:
+    return (variant.synthesizer != CONTROL, label)
+
+
+def total_bytes(record: Record) -> int:
+    """Return what a distilled set takes, labels included: as the `storage` evaluator counts it, else by its rule from the parts.
+
+    A teacher's answers are charged at the cheaper of storing them and storing the teacher.
+    """
+    if grouping.has_metric(record, "total_bytes"):
+        return int(record.metric("total_bytes"))
+    own = sum(record.bytes.get(part, 0) for part in ("images", "labels", "soft_labels", "extras"))
+    return own + min(record.bytes.get("stored_labels", 0), record.bytes.get("teacher", 0))
+
+
+def stage_seconds(records: Sequence[Record]) -> dict[str, float]:
+    """Return mean seconds by stage, each distinct stage result counted once."""
+    found: dict[str, dict[str, float]] = defaultdict(dict)
+    for record in records:
+        for stage, cost in record.cost.items():
+            owner = record.key if stage == "student" else record.distilled_key
+            found[stage][owner] = cost.seconds
+    return {stage: fmean(values.values()) for stage, values in sorted(found.items())}
+
+
+def _metric_block(record: Record, metric: str) -> MetricBlock:
+    return next(block for block in record.metrics if block.name == metric)
+
+
+def _numbers(result: Result) -> dict[str, Any]:
+    low, high = result.estimate.interval or (None, None)
+    difference = result.difference or Difference(None, why="is the control")
+    from_control = difference.interval or (None, None)
+    return {
+        "mean": result.estimate.value,
+        "low": low,
+        "high": high,
+        "sets": result.estimate.sets,
+        "students": result.estimate.students,
+        "given_one_set": result.estimate.given_one_set,
+        "difference_to_random": difference.value,
+        "difference_low": from_control[0],
+        "difference_high": from_control[1],
+        "verdict": difference.verdict,
+        "no_verdict_because": difference.why or None,
+        "same_architecture": result.same_architecture,
+    }
+
+
+def _costs(row: Row) -> dict[str, Any]:
+    return {"bytes": row.bytes, **{f"seconds.{stage}": value for stage, value in row.seconds.items()}}
+
+
+def _long_row(record: Record) -> dict[str, Any]:
+    row: dict[str, Any] = {"key": record.key, **record.cell.model_dump()}
+    row |= {"smoke": record.smoke, "start": record.start, "images": record.images, "finished": grouping.finished(record)[0]}
+    row |= {"teacher_key": record.teacher_key, "distilled_key": record.distilled_key, "distilled_sha256": record.distilled_sha256}
+    row |= {"protocol_sha256": record.protocol_sha256, "dataset_sha256": record.dataset.sha256}
+    row |= {"synthesizer_version": grouping.synthesizer_version(record), "numerics_version": record.numerics_version}
+    row |= {metric.name: metric.value for metric in record.metrics}
+    row |= {f"seconds.{stage}": cost.seconds for stage, cost in record.cost.items()}
+    row |= {f"peak_bytes.{stage}": cost.peak_bytes for stage, cost in record.cost.items()}
+    row |= {f"bytes.{part}": size for part, size in record.bytes.items()}
+    chosen = record.options.get("synthesizer")
+    options = dict(chosen.values) if chosen else {}
+    return row | {f"option.{name}": value for name, value in options.items()}

@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from ddbench.cli.app import app
+from ddbench.store import Store
+from handmade import nested, record
+
+
+@pytest.fixture
+def store(tmp_path):
+    """A store with three draws of random and one set of dwa under two protocols."""
+    store = Store(tmp_path / "store")
+    random = [[0.60, 0.62], [0.63, 0.62], [0.58, 0.60]]
+    hard = {"protocol": "dc-hard/1", "label_regime": "hard", "teacher": None}
+    for one in [*nested("random", random), *nested("dwa", [[0.7, 0.72]]), *nested("random", random, **hard)]:
+        store.add_record(one, None)
+    return store
+
+
+def table(store, *arguments: str):
+    return CliRunner().invoke(app, ["table", "--store", str(store.root), *arguments])
+
+
+def test_json_has_a_table_for_every_protocol(store):
+    tables = json.loads(table(store, "--json").stdout)
+    assert [(one["heading"]["protocol"], len(one["rows"])) for one in tables] == [("dc-hard/1", 1), ("quick-soft/1", 2)]
+
+
+def test_filters_choose_records(store):
+    assert len(json.loads(table(store, "--json", "--protocol", "dc-hard/1", "--ipc", "10", "--dataset", "digits").stdout)) == 1
+
+
+@pytest.mark.parametrize(
+    ("form", "sign"),
+    [("rich", "Δ random"), ("md", "| method |"), ("csv", "dataset,ipc"), ("latex", r"\toprule"), ("json", '"rows"')],
+)
+def test_every_format_is_printed(store, form, sign):
+    result = table(store, "--format", form)
+    assert result.exit_code == 0
+    assert sign in result.stdout
+
+
+def test_a_filter_that_matches_nothing_says_what_there_is(store):
+    result = table(store, "--dataset", "cifar10")
+    assert (result.exit_code, result.stdout.strip()) == (0, "")
+    assert "dataset: digits" in result.stderr
+
+
+def test_an_empty_store_says_how_to_fill_it(tmp_path):
+    result = table(Store(tmp_path / "empty"), "--json")
+    assert json.loads(result.stdout) == []
+    assert "ddbench run dwa" in result.stderr
+
+
+def test_records_of_a_folder_stand_beside_those_of_the_store(store, tmp_path):
+    folder = tmp_path / "results"
+    folder.mkdir()
+    other = record(0.9, synthesizer="sre2l")
+    (folder / "a.json").write_text(json.dumps(other.model_dump(mode="json")))
+    (folder / "broken.json").write_text("{")
+    result = table(store, "--json", "--protocol", "quick-soft/1", "--records", str(folder))
+    assert [row["method"] for row in json.loads(result.stdout)[0]["rows"]] == ["random", "dwa", "sre2l"]
+    assert "broken.json" in result.stderr
+
+
+def test_out_writes_a_file_in_the_form_of_its_suffix(store, tmp_path):
+    result = table(store, "--out", str(tmp_path / "t.tex"))
+    assert result.stdout == ""
+    assert r"\toprule" in (tmp_path / "t.tex").read_text()
+    table(store, "--out", str(tmp_path / "t.txt"))
+    assert "Δ random" in (tmp_path / "t.txt").read_text()
+
+
+def test_out_that_cannot_be_written_is_an_error_of_the_environment(store, tmp_path):
+    result = table(store, "--out", str(tmp_path / "no" / "t.md"))
+    assert result.exit_code == 3
+    assert "--out" in result.stderr
+
+
+def test_a_records_folder_that_is_not_there_is_an_error(store, tmp_path):
+    assert table(store, "--records", str(tmp_path / "nowhere")).exit_code == 3

@@ -1,0 +1,169 @@
+from __future__ import annotations
+
+import pytest
+
+from ddbench.cells import CONTROL as CELLS_CONTROL
+from ddbench.report.grouping import CONTROL
+from ddbench.report.tables import flat_rows, frame, summary, table_frame
+from handmade import nested, record
+
+DRAWS = [[0.60, 0.62, 0.61], [0.63, 0.62, 0.64], [0.58, 0.60, 0.61]]
+
+
+def labels(table) -> list[str]:
+    return [row.label for row in table.rows]
+
+
+def test_the_control_of_reports_is_the_control_of_cells():
+    assert CONTROL == CELLS_CONTROL
+
+
+def test_random_comes_first_and_the_others_alphabetically():
+    (table,) = summary([*nested("zeta", DRAWS), *nested("alpha", DRAWS), *nested("random", DRAWS), *nested("noise", DRAWS)])
+    assert labels(table) == ["random", "alpha", "noise", "zeta"]
+
+
+def test_students_stand_in_the_order_of_the_records_without_their_family():
+    records = [record(student="timm/resnet10t"), record(student="ddbench/convnet3")]
+    assert summary(records)[0].students == ("resnet10t", "convnet3")
+    assert summary(records[::-1])[0].students == ("convnet3", "resnet10t")
+
+
+def test_one_name_in_two_families_keeps_its_family():
+    (table,) = summary([record(student="timm/resnet18"), record(student="ddbench/resnet18")])
+    assert table.students == ("timm/resnet18", "ddbench/resnet18")
+
+
+def test_one_network_fitted_in_two_ways_has_two_columns():
+    (table,) = summary([record(fitting={"stem": 1}), record(fitting={"stem": 2})])
+    assert table.students == ("convnet3 (fitting 1)", "convnet3 (fitting 2)")
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"protocol": "dc-hard/1"},
+        {"protocol": "quick-soft/2"},
+        {"protocol_sha256": "f" * 64},
+        {"label_regime": "soft_once"},
+        {"shape": (1, 16, 16)},
+        {"ipc": 50},
+        {"dataset": "fashion-mnist"},
+        {"smoke": True},
+        {"teacher_key": "8" * 20},
+        {"numerics": 2},
+    ],
+    ids=str,
+)
+def test_records_that_may_not_share_a_column_never_share_a_table(other):
+    tables = summary([*nested("random", DRAWS), *nested("random", [[0.1, 0.1, 0.1]], **other)])
+    assert sorted(row.results["convnet3"].estimate.students for table in tables for row in table.rows) == [3, 9]
+    assert len(tables) == len({table.title for table in tables}) == 2
+
+
+def test_a_difference_is_only_taken_to_random_of_the_same_table():
+    (soft, hard) = summary([*nested("random", DRAWS), *nested("dwa", DRAWS, protocol="dc-hard/1", label_regime="hard")])[::-1]
+    assert labels(hard) == ["dwa"]
+    assert hard.rows[0].results["convnet3"].difference is None
+    assert labels(soft) == ["random"]
+
+
+def test_under_hard_labels_a_method_with_a_teacher_is_compared_with_random_without_one():
+    hard = {"label_regime": "hard", "protocol": "dc-hard/1"}
+    (table,) = summary([*nested("random", DRAWS, teacher=None, **hard), *nested("dwa", DRAWS, **hard)])
+    assert table.rows[1].results["convnet3"].difference.value == pytest.approx(0)
+
+
+def test_variants_are_labelled_by_the_options_that_differ():
+    records = [record(synthesizer="dwa", options={"rho": rho, "steps": 100}) for rho in (0, 0.015)] + [record(synthesizer="sre2l")]
+    assert labels(summary(records)[0]) == ["dwa rho=0", "dwa rho=0.015", "sre2l"]
+
+
+def test_versions_of_a_synthesizer_have_rows_of_their_own():
+    assert labels(summary([record(version=1), record(version=2)])[0]) == ["random version=1", "random version=2"]
+
+
+def test_only_the_newest_code_of_a_version_is_shown_unless_asked():
+    old, new = (
+        nested("random", DRAWS, code="a" * 64, made="2026-01-01"),
+        nested("random", DRAWS[:1], code="b" * 64, made="2026-02-01"),
+    )
+    (newest,) = summary([*old, *new])
+    assert newest.rows[0].results["convnet3"].estimate.students == 3
+    assert any("9 records made by other code" in note for note in newest.notes)
+    (each,) = summary([*old, *new], code="each")
+    assert labels(each) == ["random code=aaaaaaaa", "random code=bbbbbbbb"]
+
+
+def test_under_any_code_the_newest_record_of_a_coordinate_counts():
+    old, new = (
+        nested("random", DRAWS, code="a" * 64, made="2026-01-01"),
+        nested("random", [[0.1, 0.1, 0.1]], code="b" * 64, made="2026-02-01"),
+    )
+    (table,) = summary([*old, *new], code="any")
+    assert table.rows[0].results["convnet3"].estimate.students == 9
+    assert table.rows[0].results["convnet3"].estimate.value == pytest.approx((0.1 + sum(map(sum, DRAWS[1:])) / 3) / 3)
+
+
+def test_distill_seeds_that_gave_the_same_set_count_once():
+    (table,) = summary(nested("herding", [[0.6, 0.62, 0.61]] * 3, set_sha="d" * 64))
+    found = table.rows[0].results["convnet3"].estimate
+    assert (found.sets, found.students, found.given_one_set) == (1, 3, True)
+
+
+def test_the_student_that_shares_the_teachers_architecture_is_marked():
+    (table,) = summary([record(student="ddbench/convnet3-bn"), record(student="ddbench/convnet3")])
+    assert [table.rows[0].results[name].same_architecture for name in table.students] == [True, False]
+
+
+def test_records_without_the_metric_are_left_out():
+    records = [record(metrics={"ece": (0.1, "fraction", False)}), record(eval_seed=1)]
+    (table,) = summary(records, metric="ece")
+    assert table.rows[0].results["convnet3"].estimate.students == 1
+
+
+def test_where_lower_is_better_a_lower_score_is_better_than_random():
+    def ece(synthesizer, values):
+        return [
+            r
+            for d, s in enumerate(values)
+            for e, v in enumerate(s)
+            for r in [record(synthesizer=synthesizer, distill_seed=d, eval_seed=e, metrics={"ece": (v, "fraction", False)})]
+        ]
+
+    (table,) = summary([*ece("random", DRAWS), *ece("dwa", [[0.10, 0.11, 0.12], [0.12, 0.1, 0.11]])], metric="ece")
+    assert table.better(table.rows[1].results["convnet3"].difference) == 1
+
+
+def test_the_long_frame_has_a_row_per_record_with_everything_to_plot():
+    found = frame([record(0.5, synthesizer="dwa", options={"rho": 0.1}), record(0.6)])
+    assert list(found["top1"]) == [0.5, 0.6]
+    assert found.loc[0, "option.rho"] == 0.1
+    assert found.loc[0, ["seconds.recover", "peak_bytes.student", "bytes.images"]].tolist() == [2.0, 1000, 6400]
+    assert {"dataset", "ipc", "teacher", "student", "protocol", "label_regime", "distill_seed", "eval_seed"} <= set(found.columns)
+
+
+def test_the_table_frame_has_a_row_per_method_and_student_as_fractions():
+    tables = summary([*nested("random", DRAWS), *nested("dwa", [[0.7, 0.72, 0.71]])])
+    found = table_frame(tables)
+    assert found.to_dict("records")[1]["difference_to_random"] == pytest.approx(0.71 - sum(map(sum, DRAWS)) / 9)
+    assert found.to_dict("records")[1]["given_one_set"]
+    assert flat_rows(tables[0])[0]["mean"] < 1
+
+
+def test_bytes_charge_a_teachers_answers_at_the_cheaper_of_answers_and_teacher():
+    sizes = {"images": 100, "labels": 10, "real_train": 10_000, "stored_labels": 500, "teacher": 300}
+    (table,) = summary([record(bytes=sizes)])
+    assert table.rows[0].bytes == 410
+    (table,) = summary([record(bytes=sizes, metrics={"total_bytes": (77.0, "bytes", False)})])
+    assert table.rows[0].bytes == 77
+
+
+def test_seconds_are_means_over_what_was_made_not_over_students():
+    slow, fast = ({"recover": {"seconds": s}, "student": {"seconds": 1.0}} for s in (9.0, 3.0))
+    records = [record(distill_seed=0, eval_seed=e, cost=slow) for e in range(3)] + [record(distill_seed=1, cost=fast)]
+    assert summary(records)[0].rows[0].seconds == {"recover": 6.0, "student": 1.0}
+
+
+def test_no_records_make_no_table():
+    assert summary([]) == []
