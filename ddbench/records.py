@@ -126,6 +126,8 @@ class Record(_Block):
     distilled_key: str
     distilled_sha256: str
     labels_key: str | None
+    view_seed: int | None
+    """Under `soft_epoch`, what fixed batch order, views and mixing for every eval seed; None elsewhere."""
     images: int
     """Images in the distilled set."""
     start: str

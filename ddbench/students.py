@@ -168,6 +168,7 @@ def _record(
         distilled_key=stage.distilled.key,
         distilled_sha256=inputs.distilled.sha256,
         labels_key=stage.labels.key if stage.labels else None,
+        view_seed=stage.view_seed if stage.labels else None,
         images=len(inputs.distilled.labels),
         start=inputs.distilled.manifest["start"],
         training={

@@ -33,6 +33,8 @@ class Heading:
     teacher: str
     """The teacher that answers during students' training; empty under hard labels."""
     teacher_key: str
+    view_seed: int
+    """Of stored labels; -1 where views are drawn anew for each eval seed."""
     dataset_sha256: str
     classes_sha256: str
     protocol_sha256: str
@@ -70,6 +72,7 @@ def heading_of(record: Record) -> Heading:
         shape=dataset.shape,
         teacher=(cell.teacher or "") if answers else "",
         teacher_key=(record.teacher_key or "") if answers else "",
+        view_seed=-1 if record.view_seed is None else record.view_seed,
         dataset_sha256=dataset.sha256,
         classes_sha256=dataset.classes_sha256,
         protocol_sha256=record.protocol_sha256,

@@ -44,6 +44,7 @@ def a_record(**changes) -> Record:
         "distilled_key": f"set-{cell['synthesizer']}-{cell['distill_seed']}",
         "distilled_sha256": "0" * 64,
         "labels_key": None,
+        "view_seed": None,
         "images": 100,
         "start": "real",
         "training": {"optimiser_steps": 300, "images_seen": 19200, "parameters": 1000, "curve": ((0, 2.0), (1, 1.0))},

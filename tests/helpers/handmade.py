@@ -76,6 +76,7 @@ def record(top1: float = 0.5, **changes: Any) -> Record:
         "distilled_key": sha(set_sha)[:20],
         "distilled_sha256": set_sha,
         "labels_key": None,
+        "view_seed": None,
         "images": 100,
         "start": "real",
         "training": {

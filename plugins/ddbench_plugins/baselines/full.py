@@ -15,7 +15,7 @@ CHUNK = 1000
 
 
 class Full(Synthesizer):
-    """Every train image once, as uint8. `ipc` is ignored (give 0), and every distill seed gives the same set."""
+    """Every train image once, as uint8. `ipc` is ignored, and every distill seed gives the same set."""
 
     name = "full"
     version = 1
