@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from importlib.resources.abc import Traversable
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Literal
 
 from ddbench.errors import BadOption, BadRequest, UnknownName
@@ -82,6 +83,8 @@ class TeacherChoice:
     entry: Entry
     options: Resolved
     network: NetworkSpec
+    family: Entry
+    """Who builds the network."""
     seed: int = 0
 
     @property
@@ -194,6 +197,9 @@ def check_preset(request: Request, entries: Sequence[Entry]) -> None:
 def presets_of(entry: Entry) -> dict[str, Preset]:
     """Return a plugin thing's presets: `presets/<name>/*.toml` of its package, or `presets/*.toml` where it stands alone."""
     package = entry.owner.module.partition(":")[0]
+    spec = find_spec(package)
+    if spec is None or spec.submodule_search_locations is None:
+        return {}  # a plain module has no folder of its own
     folder = files(package).joinpath("presets")
     own = folder.joinpath(entry.name)
     if own.is_dir():

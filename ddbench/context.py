@@ -62,8 +62,8 @@ class StageContext:
     spent_before_s: float = 0.0
     """Seconds that interrupted runs of this stage took up to their last checkpoint."""
     _throttled: Throttled | None = None
-    _kept: float = field(default_factory=time.monotonic)
-    _started: float = field(default_factory=time.monotonic)
+    _kept: float = field(default_factory=lambda: time.monotonic())  # noqa: PLW0108 - looked up when called
+    _started: float = field(default_factory=lambda: time.monotonic())  # noqa: PLW0108 - the same
 
     @property
     def folder(self) -> Path:

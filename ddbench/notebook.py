@@ -20,7 +20,8 @@ def plan(*synthesizers: str, store: Path | str | None = None, reporter: Reporter
     """Return what `run` would do with the same arguments, without doing it."""
     from ddbench import planning
 
-    return planning.plan(_request(synthesizers, request), _workspace(store, reporter))
+    workspace = _workspace(store, reporter, request.pop("data_roots", ()), offline=request.pop("offline", False))
+    return planning.plan(_request(synthesizers, request), workspace)
 
 
 def run(
@@ -33,14 +34,15 @@ def run(
         store: Where results are kept; the settings' store unless given.
         reporter: Told about progress; silent unless given.
         fresh: Make everything again.
-        request: Fields of `ddbench.cells.Request`: `dataset`, `ipc`, `students`, `protocol`, `options`, ...
+        request: Fields of `ddbench.cells.Request`: `dataset`, `ipc`, `students`, `protocol`, `options`, ...;
+            and `data_roots` (directories searched first) and `offline` (download nothing).
 
     Raises:
         DdbenchError: A name, an option or a combination is wrong, or data are missing.
     """
     from ddbench import planning, runner
 
-    workspace = _workspace(store, reporter)
+    workspace = _workspace(store, reporter, request.pop("data_roots", ()), offline=request.pop("offline", False))
     return runner.run(planning.plan(_request(synthesizers, request), workspace), workspace, fresh=fresh)
 
 
@@ -69,8 +71,13 @@ def _request(synthesizers: Sequence[str], fields: Mapping[str, Any]) -> Any:
     return replace(Request(tuple(synthesizers)), **{**fields, **lists})
 
 
-def _workspace(store: Path | str | None, reporter: Reporter | None) -> Workspace:
+def _workspace(
+    store: Path | str | None, reporter: Reporter | None, data_roots: Sequence[Path | str] = (), *, offline: bool = False
+) -> Workspace:
     from ddbench.settings import load_settings
     from ddbench.workspace import open_workspace
 
-    return open_workspace(load_settings(store=Path(store) if store is not None else None), reporter)
+    roots = [Path(root) for root in data_roots]
+    return open_workspace(
+        load_settings(store=Path(store) if store is not None else None, data_roots=roots, offline=offline), reporter
+    )

@@ -12,7 +12,7 @@ from ddbench import cells as coordinates
 from ddbench.cells import Cell, Method, Request, TeacherChoice
 from ddbench.data import Prepared, defaults_for, open_dataset
 from ddbench.errors import BadRequest, LabelsTooLarge
-from ddbench.estimates import Estimates
+from ddbench.estimates import LONG_S, Estimates
 from ddbench.networks import resolve as resolve_network
 from ddbench.stages import DistilledStage, LabelsStage, StudentStage, TeacherStage
 from ddbench.training.precision import resolve_precision
@@ -25,6 +25,12 @@ if TYPE_CHECKING:
     from ddbench.plugins import Entry
     from ddbench.training.work import Work
     from ddbench.workspace import Workspace
+
+CHEAP = "cpu"
+"""The preset that is offered where a run would take hours."""
+
+UNTRIED = {"mps"}
+"""Kinds of accelerator that `auto` leaves alone, because nothing of ours was run on them; they can be asked for by name."""
 
 DEFAULT_LABEL_BYTES = 2 * 1024**3
 """Stored labels above this are refused unless `--max-label-bytes` says otherwise."""
@@ -105,7 +111,7 @@ def pick_device(name: str) -> torch.device:
     """
     if name == "auto":
         accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
-        return accelerator if accelerator is not None and accelerator.type == "cuda" else torch.device("cpu")
+        return torch.device("cpu") if accelerator is None or accelerator.type in UNTRIED else accelerator
     try:
         device = torch.device(name)
         torch.empty(1, device=device)
@@ -151,7 +157,14 @@ class _Planner:
         planned = [self._planned(cell, evaluators) for cell in self._cells(methods, students, choice, ipc, (seeds[0], seeds[1]))]
         self._refuse_large_labels(planned)
         stages = tuple(self._stages(planned))
-        return Plan(request, self.data, defaults, self.device, self.threads, tuple(planned), stages, tuple(self.notes))
+        whole = Plan(request, self.data, defaults, self.device, self.threads, tuple(planned), stages, tuple(self.notes))
+        return replace(whole, notes=(*whole.notes, *self._cheaper(whole.expected_s, way[0])))
+
+    def _cheaper(self, expected_s: float, way: Entry) -> Iterator[str]:
+        """Give the note that names the cheaper recipe, where a run takes hours and was not asked for by name."""
+        presets = coordinates.presets_of(way)
+        if expected_s > LONG_S and self.request.preset is None and CHEAP in presets:
+            yield f"this takes hours; cheaper: --preset {CHEAP} ({presets[CHEAP].title})"
 
     def _seed_counts(self) -> list[tuple[str, int | None, int]]:
         request, defaults = self.request, self.defaults
@@ -198,7 +211,11 @@ class _Planner:
     def _choice(self, request: Request | None = None) -> TeacherChoice:
         request = request or self.request
         entry, network = coordinates.teacher_way(request, self.plugins, self.defaults.teacher)
-        return TeacherChoice(entry, coordinates.teacher_options(entry, request, self.facts), self._network(network))
+        spec = self._network(network)
+        return TeacherChoice(entry, coordinates.teacher_options(entry, request, self.facts), spec, self._family(spec))
+
+    def _family(self, spec: NetworkSpec) -> Entry:
+        return self.plugins.get("network", spec.name.partition("/")[0])
 
     def _needs(self, method: Method) -> Mapping[str, Need]:
         return method.synthesizer.needs(method.options.values, self.facts)
@@ -211,10 +228,11 @@ class _Planner:
             if answers and cell.label_regime == "soft_epoch"
             else None
         )
-        family = self.plugins.get("network", cell.network.name.partition("/")[0])
         images = sum(len(job.labels) for job in distilled.jobs)
         precision = self._precision(self.estimates.student(cell, images))
-        stage = StudentStage(cell, distilled, answers, labels, family, evaluators, precision, self.request.view_seed)
+        stage = StudentStage(
+            cell, distilled, answers, labels, self._family(cell.network), evaluators, precision, self.request.view_seed
+        )
         stored = (self.workspace.store.root / "records" / f"{stage.key}.json").is_file()
         return PlannedCell(cell, stage, stored)
 

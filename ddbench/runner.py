@@ -65,6 +65,7 @@ def run(planned: Plan, workspace: Workspace, *, fresh: bool = False) -> Outcome:
     session = open_session(planned, workspace, fresh=fresh)
     outcome, errors = Outcome(), list[Exception]()
     torch.set_num_threads(planned.threads)
+    torch.backends.cudnn.allow_tf32 = False  # fp32 means fp32; the matrix products' switch is off by default
     for number, one in enumerate(planned.cells):
         if fresh:
             workspace.store.replace("records", one.record_key)

@@ -52,6 +52,7 @@ class TeacherStage:
             fingerprint=self.choice.way.fingerprint(self.choice.options.values),
             options=self.choice.options.dump(),
             network=network_identity(self.choice.network),
+            family=identity(self.choice.family),
             dataset=dataset_identity(self.facts),
             seed=self.choice.seed,
             dtype=self.precision.dtype,

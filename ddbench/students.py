@@ -16,7 +16,7 @@ from ddbench import making
 from ddbench.api.network import TrainedNetwork
 from ddbench.context import Throttled, network_settings
 from ddbench.costs import Cost, host, measured
-from ddbench.errors import SpecialValue
+from ddbench.errors import BadRequest, SpecialValue
 from ddbench.evaluation import StudentEvaluation
 from ddbench.networks import build, count_parameters
 from ddbench.records import MetricBlock, Record, finite
@@ -75,6 +75,8 @@ def _inputs(session: Session, stage: StudentStage) -> Inputs:
     distilled = making.distilled(session, stage.distilled)
     teacher = making.teacher(session, stage.teacher)[0] if stage.teacher else None
     lr = distilled.extras.get(LEARNED_LR)
+    if distilled.space == "zca":
+        raise BadRequest(f"set {distilled.folder.name} is ZCA-whitened and test images are not yet: its score would be wrong")
     data = StudentData(
         images=distilled.images,
         labels=distilled.labels,

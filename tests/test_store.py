@@ -34,9 +34,13 @@ def test_an_artefact_comes_back_with_its_card_and_checksums(store):
 
 
 def test_a_write_that_fails_leaves_nothing_behind(store):
-    with pytest.raises(RuntimeError), store.writing("teachers", KEY, {}) as folder:
-        (folder / "weights.bin").write_bytes(b"half")
-        raise RuntimeError
+    def half_a_write():
+        with store.writing("teachers", KEY, {}) as folder:
+            (folder / "weights.bin").write_bytes(b"half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        half_a_write()
     assert store.find("teachers", KEY) is None
     assert [path for path in store.root.rglob("*") if path.is_file()] == []
 

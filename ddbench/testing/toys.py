@@ -17,6 +17,7 @@ from ddbench.api.teacher import Teacher
 from ddbench.cells import Method, TeacherChoice
 from ddbench.context import StageContext
 from ddbench.data import HeldSplit, Prepared, TestSplit, in_memory
+from ddbench.errors import UnknownName
 from ddbench.options import Layer, NoOptions, Options, Resolved, resolve
 from ddbench.plugins import Entry, Owner, Plugins
 from ddbench.seeding import generator_for, seeded_globally
@@ -57,6 +58,8 @@ class ToyFamily(NetworkFamily):
         return ["cnn"]
 
     def fit(self, name: str, *, shape: tuple[int, int, int], num_classes: int) -> NetworkSpec:
+        if name not in self.names():
+            raise UnknownName("network", f"toy/{name}", [f"toy/{known}" for known in self.names()])
         return NetworkSpec(f"toy/{name}", self.version, shape, num_classes)
 
     def build(self, spec: NetworkSpec) -> nn.Module:
@@ -113,7 +116,8 @@ class Bench:
         """Return the stage of the toy teacher."""
         facts = self.data.facts
         network = ToyFamily().fit("cnn", shape=facts.shape, num_classes=facts.num_classes)
-        choice = TeacherChoice(Entry("teacher", "toy", ToyTeacher(), OWNER), Resolved(NoOptions(), {}), network)
+        way, family = Entry("teacher", "toy", ToyTeacher(), OWNER), Entry("network", "toy", ToyFamily(), OWNER)
+        choice = TeacherChoice(way, Resolved(NoOptions(), {}), network, family)
         return TeacherStage(choice, facts, Precision())
 
     def distil(

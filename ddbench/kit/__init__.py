@@ -1,0 +1,35 @@
+"""Building blocks for plugins: what two methods share, and what a third may use."""
+
+from __future__ import annotations
+
+from ddbench.kit.draw import draw_real, refuse_small_classes
+from ddbench.kit.features import features
+from ddbench.kit.jobs import Starts, recover_jobs, stacked_jobs
+from ddbench.kit.pixels import Pixels
+from ddbench.kit.recover import RecoverRecipe, RecoverState, Start, recover
+from ddbench.kit.statistics import Segments, group_statistics, segment_norms
+from ddbench.kit.tapped import TappedTeacher, tapped_teacher
+from ddbench.kit.views import ViewRule, apply_views, draw_views, views_of
+
+__all__ = [
+    "Pixels",
+    "RecoverRecipe",
+    "RecoverState",
+    "Segments",
+    "Start",
+    "Starts",
+    "TappedTeacher",
+    "ViewRule",
+    "apply_views",
+    "draw_real",
+    "draw_views",
+    "features",
+    "group_statistics",
+    "recover",
+    "recover_jobs",
+    "refuse_small_classes",
+    "segment_norms",
+    "stacked_jobs",
+    "tapped_teacher",
+    "views_of",
+]

@@ -1,0 +1,154 @@
+"""A teacher whose batch norm layers tell the statistics of what they are given."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+
+from ddbench.api.context import Precision
+from ddbench.errors import BadRequest
+from ddbench.kit.statistics import Segments, group_statistics, segment_norms
+from ddbench.training.precision import autocast, memory_format
+
+
+@dataclass
+class Tape:
+    """What the taps of one forward pass have seen."""
+
+    groups: int = 1
+    seen: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
+    """By tap: mean and biased variance (G, C) of its layer's input."""
+
+
+class Tap(nn.Module):
+    """A batch norm layer, of whatever subclass, that first writes its input's statistics on the tape."""
+
+    def __init__(self, norm: nn.BatchNorm2d, tape: Tape, index: int) -> None:
+        super().__init__()
+        self.norm = norm
+        self.tape = tape
+        self.index = index
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Return what the layer itself returns: a tap changes nothing."""
+        self.tape.seen[self.index] = group_statistics(inputs, self.tape.groups)
+        output: Tensor = self.norm(inputs)
+        return output
+
+
+class TappedTeacher(nn.Module):
+    """A frozen copy of a teacher in eval mode; gives logits and how far each layer's statistics are from the running ones.
+
+    The copy's weights may be moved in place (`load`, `restore`); the running statistics stay the teacher's.
+    """
+
+    targets: Tensor
+    """(2 K,): the running means of all layers end to end, then their running variances."""
+    of_channel: Tensor
+    channels: Tensor
+    """With `of_channel`, the `Segments` of `targets`."""
+
+    def __init__(self, teacher: nn.Module, shape: tuple[int, int, int], precision: Precision | None = None) -> None:
+        """Copy a teacher.
+
+        Args:
+            teacher: Any network with `nn.BatchNorm2d` layers; it is left as it is.
+            shape: Channels, height and width of its images, for one pass that finds the layers in use.
+            precision: How the copy computes; float32 where None.
+
+        Raises:
+            BadRequest: It has no batch norm layer with running statistics.
+        """
+        super().__init__()
+        self.precision = precision or Precision()
+        self.tape = Tape()
+        self.originals = {name: values.detach() for name, values in teacher.named_parameters()}
+        self.network = copy.deepcopy(teacher).eval().requires_grad_(requires_grad=False)
+        self.network.to(memory_format=memory_format(self.precision))
+        self.moved = dict(self.network.named_parameters())
+        taps = _in_use(self.network, _tapped(self.network, self.tape), shape)
+        self.layer_names = tuple(taps)
+        self.order = [tap.index for tap in taps.values()]
+        self._aim([tap.norm for tap in taps.values()])
+
+    def _aim(self, norms: list[nn.BatchNorm2d]) -> None:
+        """Lay the layers' running statistics end to end."""
+        running = [*(norm.running_mean for norm in norms), *(norm.running_var for norm in norms)]
+        targets = torch.cat([values for values in running if values is not None])
+        segments = Segments.from_sizes([norm.num_features for norm in norms] * 2).to(targets.device)
+        self.register_buffer("targets", targets)
+        self.register_buffer("of_channel", segments.of_channel)
+        self.register_buffer("channels", segments.channels)
+
+    def forward(self, views: Tensor, groups: int) -> tuple[Tensor, Tensor]:
+        """Return logits (G * B, classes), and (G, 2, L): ||mean - rmean|| and ||var - rvar|| of every group and layer.
+
+        Both are float32, or float64 where the views are.
+
+        Args:
+            views: Images (G * B, C, H, W), normalised, group after group.
+            groups: G.
+        """
+        self.tape.groups = groups
+        with autocast(self.precision, views.device):
+            logits = self.network(views.contiguous(memory_format=memory_format(self.precision)))
+        seen = [self.tape.seen[index] for index in self.order]
+        self.tape.seen = {}
+        statistics = torch.cat([*(mean for mean, _ in seen), *(var for _, var in seen)], dim=1)
+        norms = segment_norms(statistics - self.targets, Segments(self.of_channel, self.channels))
+        return logits.to(views.dtype), norms.view(groups, 2, len(self.order))
+
+    def load(self, weights: Mapping[str, Tensor]) -> None:
+        """Copy parameters in place, by the names they have in the teacher, so that compiled code stays valid."""
+        with torch.no_grad():
+            for name, values in weights.items():
+                self.moved[name].copy_(values)
+
+    def restore(self) -> None:
+        """Bring the teacher's own parameters back, bit for bit."""
+        self.load(self.originals)
+
+
+_copies: WeakKeyDictionary[nn.Module, dict[Precision, TappedTeacher]] = WeakKeyDictionary()
+
+
+def tapped_teacher(teacher: nn.Module, shape: tuple[int, int, int], precision: Precision) -> TappedTeacher:
+    """Return a tapped copy with the teacher's own weights; one copy serves all groups of jobs, as does what is compiled for it."""
+    copies = _copies.setdefault(teacher, {})
+    if precision not in copies:
+        copies[precision] = TappedTeacher(teacher, shape, precision)
+    copies[precision].restore()
+    return copies[precision]
+
+
+def _tapped(network: nn.Module, tape: Tape) -> dict[str, Tap]:
+    """Put a tap on every batch norm layer in place, and return the taps by layer name in module order."""
+    taps: dict[str, Tap] = {}
+    for name, part in list(network.named_modules()):
+        if isinstance(part, nn.BatchNorm2d):
+            if part.running_mean is None or part.running_var is None:
+                raise BadRequest(f"batch norm layer {name!r} of the teacher keeps no running statistics; train it with them")
+            taps[name] = Tap(part, tape, len(taps))
+            network.set_submodule(name, taps[name])
+    return taps
+
+
+def _in_use(network: nn.Module, taps: dict[str, Tap], shape: tuple[int, int, int]) -> dict[str, Tap]:
+    """Return the taps that one forward pass reaches, in module order."""
+    if not taps:
+        raise BadRequest(
+            f"{type(network).__name__} has no batch norm layer, and this method matches batch norm statistics; "
+            "it needs a teacher with batch norm, for example --teacher convnet3-bn or resnet18"
+        )
+    like = next(network.parameters())
+    with torch.no_grad():
+        network(torch.zeros(2, *shape, dtype=like.dtype, device=like.device))
+    tape = next(iter(taps.values())).tape
+    reached = {name: tap for name, tap in taps.items() if tap.index in tape.seen}
+    tape.seen = {}
+    return reached

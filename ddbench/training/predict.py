@@ -1,0 +1,108 @@
+"""A trained network's answers on a test split: one pass, in eval mode, through the protocol's test view."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+
+from ddbench.api.protocol import TestView
+from ddbench.errors import BadRequest
+from ddbench.training.loop import RunSettings
+from ddbench.training.precision import autocast, memory_format
+from ddbench.training.views import normalised
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from ddbench.api.context import Precision
+    from ddbench.api.network import TrainedNetwork
+    from ddbench.data import TestSplit
+
+BATCH = 500
+"""Images per forward pass; in eval mode it decides nothing but speed."""
+
+
+@dataclass(frozen=True)
+class TestImages:
+    """Images to be answered, and how a network sees them."""
+
+    __test__ = False
+
+    images: Callable[[Tensor], Tensor]
+    """From int64 (n,) positions on the CPU to uint8 (n, C, H, W)."""
+    count: int
+    mean: Tensor
+    """float32 (C,), of pixels in [0, 1]."""
+    std: Tensor
+    """float32 (C,)."""
+    size: tuple[int, int] | None = None
+    """Height and width that the network was trained at; None leaves it unchecked."""
+
+
+def logits(network: nn.Module, test: TestImages, view: TestView, run: RunSettings, *, batch: int = BATCH) -> Tensor:
+    """Return float32 (N, classes) on the device: a network's answers to every test image, in order.
+
+    The network's mode is put back afterwards. Nothing is drawn and nothing compiled.
+
+    Raises:
+        BadRequest: The view gives images of another size than the network was trained at, or cannot be cut from them.
+    """
+    mean, std = test.mean.to(run.device), test.std.to(run.device)
+    modes = {module: module.training for module in network.modules()}
+    network.eval()
+    answers = []
+    try:
+        with torch.inference_mode(), autocast(run.precision, run.device):
+            for place in torch.split(torch.arange(test.count), batch):
+                pixels = seen(test.images(place).to(run.device), view)
+                _check_size(pixels, test, view)
+                images = normalised(pixels, mean, std).contiguous(memory_format=memory_format(run.precision))
+                answers.append(network(images).float())
+    finally:
+        for module, training in modes.items():
+            module.training = training
+    return torch.cat(answers).clone()
+
+
+def seen(pixels: Tensor, view: TestView) -> Tensor:
+    """Return test images after the view: uint8 (N, C, H, W) as they are, or float32 in [0, 1] where they were resized.
+
+    The short side is resized bilinearly with antialiasing, the long one in proportion, rounded down; values are not rounded.
+    The centre crop begins at half the difference, a half rounded to even. Images that have the crop's size already are left alone.
+    """
+    if view.crop is not None and pixels.shape[2:] == (view.crop, view.crop):
+        return pixels
+    if view.resize is not None and min(pixels.shape[2:]) != view.resize:
+        short = min(pixels.shape[2:])
+        size = [view.resize * side // short for side in pixels.shape[2:]]
+        pixels = F.interpolate(pixels.float() / 255.0, size, mode="bilinear", antialias=True, align_corners=False).clamp(0.0, 1.0)
+    if view.crop is None:
+        return pixels
+    if min(pixels.shape[2:]) < view.crop:
+        raise BadRequest(f"a centre crop of {view.crop} does not fit into test images of {pixels.shape[2]}x{pixels.shape[3]}")
+    top, left = (round((side - view.crop) / 2) for side in pixels.shape[2:])
+    return pixels[:, :, top : top + view.crop, left : left + view.crop]
+
+
+def top1(answers: Tensor, labels: Tensor) -> float:
+    """Return the fraction of (N, classes) answers whose largest is at the int64 (N,) label; of equal ones the first counts."""
+    return float((answers.argmax(dim=1) == labels.to(answers.device)).double().mean())
+
+
+def predict_top1(network: TrainedNetwork, test: TestSplit, *, precision: Precision, device: torch.device) -> float:
+    """Return a trained network's top1 on a test split as it is."""
+    images = TestImages(test.images, len(test), network.mean, network.std)
+    return top1(logits(network.module, images, TestView(), RunSettings(device, precision)), test.labels())
+
+
+def _check_size(pixels: Tensor, test: TestImages, view: TestView) -> None:
+    size = (pixels.shape[2], pixels.shape[3])
+    if test.size is not None and size != test.size:
+        raise BadRequest(
+            f"the protocol's test view (resize {view.resize}, crop {view.crop}) gives images of {size[0]}x{size[1]}, but "
+            f"the student was trained at {test.size[0]}x{test.size[1]}; use a protocol without a test view"
+        )

@@ -1,0 +1,96 @@
+"""What docs/writing-a-plugin.md and the README tell a plugin's author to write works, carried out word for word."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import tomllib
+
+import pytest
+
+import ddbench
+from ddbench.options import read_presets
+
+PAGE = "docs/writing-a-plugin.md"
+TEST_OF_THE_README = """
+from ddbench.testing import SynthesizerConformance
+from readme_blend import Blend
+
+class TestBlend(SynthesizerConformance):
+    synthesizer, nested = Blend(), True
+"""
+
+METADATA = "Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
+
+
+@pytest.fixture
+def project(tmp_path, pages, blocks):
+    """A folder with the tutorial's files, and what an installation would leave beside them."""
+    first, second, tests = blocks(pages[PAGE], "python")
+    package = tmp_path / "ddbench_blend"
+    package.mkdir()
+    (package / "__init__.py").write_text(first)
+    (package / "push.py").write_text(second)
+    (tmp_path / "test_blend.py").write_text(tests)
+    (readme,) = [block for block in blocks(pages["README.md"], "python") if "class Blend" in block]
+    (tmp_path / "readme_blend.py").write_text(readme)
+    (tmp_path / "test_readme_blend.py").write_text(TEST_OF_THE_README)
+    installed(tmp_path, tomllib.loads(blocks(pages[PAGE], "toml")[0])["project"])
+    return tmp_path
+
+
+def installed(folder, about) -> None:
+    """Write the metadata by which an installed distribution is found."""
+    info = folder / f"{about['name'].replace('-', '_')}-{about['version']}.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(METADATA.format(**about))
+    points = "\n".join(f"{name} = {value}" for name, value in about["entry-points"]["ddbench"].items())
+    (info / "entry_points.txt").write_text(f"[ddbench]\n{points}\n")
+
+
+def run(folder, *command: str) -> str:
+    """Return what a command prints, run where the folder's packages can be imported."""
+    environment = {
+        **{name: value for name, value in os.environ.items() if not name.startswith("DDBENCH_")},
+        "PYTHONPATH": str(folder),
+        "OMP_NUM_THREADS": "1",
+        "DDBENCH_STORE": str(folder / "store"),
+    }
+    ran = subprocess.run([sys.executable, "-m", *command], cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    return ran.stdout
+
+
+def test_the_methods_of_tutorial_and_readme_keep_every_contract_they_inherit(project):
+    said = run(project, "pytest", "-q", "-p", "no:cacheprovider", "test_blend.py", "test_readme_blend.py")
+    assert int(re.search(r"(\d+) passed", said)[1]) > 30
+    assert "failed" not in said
+
+
+def test_the_tutorials_entry_point_is_found_and_its_options_are_listed(project):
+    listed = run(project, "ddbench", "list", "synthesizers")
+    assert {"blend", "push"} <= {line.split()[0] for line in listed.splitlines()}
+    assert "Real images behind each distilled one." in run(project, "ddbench", "list", "synthesizers", "blend")
+
+
+@pytest.mark.e2e
+def test_the_tutorials_methods_stand_in_a_table_beside_random(project):
+    small = ("--ipc", "1", "--students", "mlp", "--eval-seeds", "1", "--smoke", "0.02", "-o", "push.iterations=2", "--offline")
+    said = run(project, "ddbench", "run", "blend", "push", "--protocol", "quick-hard/1", *small)
+    assert re.findall(r"^ (random|blend|push) ", said, re.MULTILINE) == ["random", "blend", "push"]
+
+
+def test_the_tutorials_preset_is_one(tmp_path, pages, blocks):
+    (tmp_path / "cifar10.toml").write_text(blocks(pages[PAGE], "toml")[1])
+    assert read_presets(tmp_path)["cifar10"].layer.values == {"iterations": 200}
+
+
+def test_python_for_notebooks_names_what_there_is(pages, blocks):
+    calls = set()
+    for text in pages.values():
+        for block in blocks(text, "python"):
+            calls |= set(re.findall(r"\bddbench\.(\w+)\(", block))
+    assert calls
+    assert {name for name in calls if name not in ddbench.__all__} == set()

@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from ddbench import Job
+from ddbench.errors import NotEnoughImages
+from ddbench.kit import draw_real, refuse_small_classes
+
+
+def test_every_drawn_image_is_of_the_class_asked_for(train):
+    job = Job(2, (3, 0, 2), seed=1)
+    assert train.targets[draw_real(train, job)].tolist() == [3, 0, 2]
+
+
+def test_the_jobs_of_a_set_share_no_image_and_together_draw_a_whole_class(train):
+    drawn = torch.cat([draw_real(train, Job(index, (2,), seed=1)) for index in range(5)])
+    assert sorted(drawn.tolist()) == train.indices(2).tolist()
+
+
+def test_a_class_is_drawn_alike_whatever_else_the_job_holds(train):
+    alone = draw_real(train, Job(3, (1,), seed=4))
+    among = draw_real(train, Job(3, (2, 1, 0), seed=4))
+    assert among[1] == alone[0]
+
+
+def test_another_seed_draws_other_images(train):
+    draws = {tuple(draw_real(train, Job(0, (0, 1, 2, 3), seed=seed)).tolist()) for seed in range(8)}
+    assert len(draws) > 6
+
+
+def test_the_global_generator_is_not_touched(train):
+    before = torch.get_rng_state()
+    draw_real(train, Job(0, (0, 1), seed=0))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_class_with_too_few_images_is_named_with_what_it_has(train):
+    with pytest.raises(NotEnoughImages, match=r"'class 2' of toy has 5 train images, and 6 were asked for"):
+        draw_real(train, Job(5, (0, 2), seed=0))
+
+
+def test_a_job_that_names_a_class_twice_is_refused(train):
+    with pytest.raises(NotEnoughImages, match="more than once"):
+        draw_real(train, Job(0, (1, 1), seed=0))
+
+
+@pytest.mark.parametrize("ipc", [1, 5])
+def test_a_plan_that_every_class_can_serve_is_allowed(train, ipc):
+    refuse_small_classes(train.facts, ipc)
+
+
+def test_a_plan_that_the_smallest_class_cannot_serve_is_refused(train):
+    facts = replace(train.facts, counts=(6, 3, 5, 7))
+    with pytest.raises(NotEnoughImages, match=r"'class 1' .* at most 3"):
+        refuse_small_classes(facts, 4)

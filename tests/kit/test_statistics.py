@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from ddbench.kit import Segments, group_statistics, segment_norms
+
+SIZES = [3, 1, 5]
+
+
+def drawn(*shape: int, dtype: torch.dtype = torch.float64) -> torch.Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64).to(dtype)
+
+
+@pytest.mark.parametrize("groups", [1, 3])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_the_gradients_of_group_statistics_are_right(groups, layout):
+    inputs = drawn(6, 4, 3, 2).contiguous(memory_format=layout).requires_grad_()
+    assert torch.autograd.gradcheck(lambda x: group_statistics(x, groups), (inputs,))
+
+
+def test_group_statistics_are_those_of_each_group_alone():
+    inputs = drawn(6, 4, 3, 2) * 3 + 5
+    mean, var = group_statistics(inputs, 3)
+    for group in range(3):
+        values = inputs[2 * group : 2 * group + 2].transpose(0, 1).flatten(1)
+        assert torch.allclose(mean[group], values.mean(1), atol=1e-12)
+        assert torch.allclose(var[group], values.var(1, unbiased=False), atol=1e-12)
+
+
+def test_statistics_do_not_depend_on_the_order_of_a_groups_images():
+    inputs = drawn(5, 4, 3, 2)
+    first, second = group_statistics(inputs, 1), group_statistics(inputs[[3, 0, 4, 1, 2]], 1)
+    assert all(torch.allclose(one, other, atol=1e-14) for one, other in zip(first, second, strict=True))
+
+
+def test_shift_and_scale_act_on_statistics_as_they_must():
+    inputs = drawn(5, 4, 3, 2)
+    mean, var = group_statistics(inputs, 1)
+    moved_mean, moved_var = group_statistics(inputs * 2 + 100, 1)
+    assert torch.allclose(moved_mean, 2 * mean + 100)
+    assert torch.allclose(moved_var, 4 * var)
+
+
+def test_bfloat16_activations_have_float32_statistics_and_bfloat16_gradients():
+    inputs = (drawn(8, 4, 6, 6) + 3).bfloat16().requires_grad_()
+    mean, var = group_statistics(inputs, 2)
+    assert mean.dtype == var.dtype == torch.float32
+    wide_mean, wide_var = group_statistics(inputs.detach().double(), 2)
+    assert torch.allclose(mean.double(), wide_mean, atol=1e-5)
+    assert torch.allclose(var.double(), wide_var, atol=1e-5)
+    assert torch.autograd.grad(var.sum(), inputs)[0].dtype == torch.bfloat16
+
+
+def test_segment_norms_are_the_norms_of_each_layer():
+    values = drawn(2, sum(SIZES))
+    expected = torch.stack([part.norm(dim=1) for part in values.split(SIZES, dim=1)], dim=1)
+    assert torch.allclose(segment_norms(values, Segments.from_sizes(SIZES)), expected, atol=1e-14)
+
+
+def test_the_gradients_of_segment_norms_are_right():
+    segments = Segments.from_sizes(SIZES)
+    assert torch.autograd.gradcheck(lambda v: segment_norms(v, segments), (drawn(2, sum(SIZES)).requires_grad_(),))
+
+
+def test_the_gradient_of_a_layer_already_met_is_zero():
+    values = drawn(1, sum(SIZES))
+    values[:, 3] = 0
+    values.requires_grad_()
+    (grad,) = torch.autograd.grad(segment_norms(values, Segments.from_sizes(SIZES)).sum(), values)
+    assert grad[0, 3] == 0
+    assert torch.allclose(grad[:, :3], values[:, :3] / values[:, :3].norm())
+
+
+def test_padding_shorter_layers_adds_nothing_to_a_norm():
+    norms = segment_norms(torch.ones(1, 9, dtype=torch.float64), Segments.from_sizes(SIZES))
+    assert torch.allclose(norms, torch.tensor([[3.0, 1.0, 5.0]], dtype=torch.float64).sqrt())

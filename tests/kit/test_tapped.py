@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+import gc
+
+import pytest
+import timm
+import torch
+from torch import nn
+
+from ddbench import Precision
+from ddbench.errors import BadRequest
+from ddbench.kit import TappedTeacher, tapped_teacher
+from plain_recover import Hooked
+
+SHAPE = (3, 8, 8)
+
+
+def drawn(count: int, side: int = 8) -> torch.Tensor:
+    return torch.randn(count, 3, side, side, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+
+
+def test_taps_change_no_logit(teacher):
+    images = drawn(6)
+    logits, _ = TappedTeacher(teacher, SHAPE)(images, 2)
+    assert torch.equal(logits, teacher(images))
+
+
+def test_distances_are_those_that_hooks_see_group_by_group(teacher):
+    images = drawn(6)
+    _, norms = TappedTeacher(teacher, SHAPE)(images, 2)
+    hooked = Hooked(teacher)
+    for group in range(2):
+        teacher(images[3 * group : 3 * group + 3])
+        expected = torch.tensor([[float(hooked.distances[layer][kind]) for layer in hooked.layers] for kind in (0, 1)])
+        assert torch.allclose(norms[group], expected.double(), atol=1e-6)
+
+
+def test_gradients_agree_with_those_through_hooks(teacher):
+    images = drawn(4).requires_grad_()
+    logits, norms = TappedTeacher(teacher, SHAPE)(images, 1)
+    (fast,) = torch.autograd.grad(logits.square().sum() + norms[:, 0].sum() + 3 * norms[:, 1].sum(), images)
+    hooked = Hooked(teacher)
+    (plain,) = torch.autograd.grad(teacher(images).square().sum() + hooked.term(1.0, 3.0), images)
+    assert torch.allclose(fast, plain, rtol=1e-10, atol=1e-10)
+
+
+def test_layers_stand_in_module_order_whatever_order_they_run_in(teacher):
+    names = [name for name, part in teacher.named_modules() if isinstance(part, nn.BatchNorm2d)]
+    assert list(TappedTeacher(teacher, SHAPE).layer_names) == names
+
+
+def test_the_teacher_is_left_alone(teacher):
+    state = {name: values.clone() for name, values in teacher.state_dict().items()}
+    tapped = TappedTeacher(teacher, SHAPE)
+    tapped.load({name: torch.zeros_like(values) for name, values in teacher.named_parameters()})
+    tapped(drawn(2), 1)
+    assert all(torch.equal(values, state[name]) for name, values in teacher.state_dict().items())
+    assert not any(part._forward_hooks for part in teacher.modules())
+
+
+def test_moved_weights_come_back_bit_for_bit(teacher):
+    tapped = TappedTeacher(teacher, SHAPE)
+    images = drawn(2)
+    before = tapped(images, 1)
+    tapped.load({name: values + 0.1 for name, values in teacher.named_parameters()})
+    assert not torch.allclose(tapped(images, 1)[0], before[0])
+    tapped.restore()
+    assert all(torch.equal(one, other) for one, other in zip(tapped(images, 1), before, strict=True))
+
+
+def test_moved_weights_are_compared_with_the_teachers_own_statistics(teacher):
+    tapped = TappedTeacher(teacher, SHAPE)
+    targets = tapped.targets.clone()
+    tapped.load({name: values * 2 for name, values in teacher.named_parameters()})
+    assert torch.equal(tapped.targets, targets)
+
+
+def test_batch_norm_with_its_own_activation_keeps_it():
+    network = timm.create_model("resnetv2_18d", num_classes=4).double().eval()
+    images = drawn(2, 32)
+    tapped = TappedTeacher(network, (3, 32, 32))
+    assert len(tapped.layer_names) > 0
+    assert torch.allclose(tapped(images, 1)[0], network(images), atol=1e-12)
+
+
+class HasSpare(nn.Module):
+    """A layer that no image reaches in eval mode stands between two that are used."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.spare, self.last = nn.BatchNorm2d(3), nn.BatchNorm2d(5), nn.BatchNorm2d(3)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.last(self.first(images)).flatten(1)
+
+
+def test_layers_that_no_image_reaches_are_left_out():
+    tapped = TappedTeacher(HasSpare().double().eval(), SHAPE)
+    assert tapped.layer_names == ("first", "last")
+    assert tapped(drawn(2), 1)[1].shape == (1, 2, 2)
+
+
+def test_a_teacher_without_batch_norm_is_refused_with_advice():
+    with pytest.raises(BadRequest, match=r"Sequential has no batch norm layer.*--teacher convnet3-bn or resnet18"):
+        TappedTeacher(nn.Sequential(nn.Flatten(), nn.Linear(192, 4)), SHAPE)
+
+
+def test_batch_norm_without_running_statistics_is_refused():
+    with pytest.raises(BadRequest, match="'0' of the teacher keeps no running statistics"):
+        TappedTeacher(nn.Sequential(nn.BatchNorm2d(3, track_running_stats=False)), SHAPE)
+
+
+def test_one_copy_serves_every_group_of_jobs_and_starts_from_the_teachers_weights(teacher):
+    first = tapped_teacher(teacher, SHAPE, Precision())
+    first.load({name: values + 1 for name, values in teacher.named_parameters()})
+    second = tapped_teacher(teacher, SHAPE, Precision())
+    assert second is first
+    assert all(torch.equal(values, second.moved[name]) for name, values in teacher.named_parameters())
+
+
+def test_a_copy_goes_with_its_teacher():
+    import weakref
+
+    network = nn.Sequential(nn.Conv2d(3, 2, 1), nn.BatchNorm2d(2))
+    copy = weakref.ref(tapped_teacher(network, SHAPE, Precision()))
+    del network
+    gc.collect()
+    assert copy() is None
+
+
+def test_bfloat16_stays_near_float64_and_returns_float32(teacher):
+    images = drawn(8).float()
+    logits, norms = TappedTeacher(teacher.float(), SHAPE, Precision("bf16", channels_last=True))(images, 2)
+    exact_logits, exact_norms = TappedTeacher(teacher.double(), SHAPE)(images.double(), 2)
+    assert logits.dtype == norms.dtype == torch.float32
+    assert torch.allclose(logits.double(), exact_logits, atol=0.05)
+    assert torch.allclose(norms.double(), exact_norms, atol=0.05)

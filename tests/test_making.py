@@ -1,0 +1,110 @@
+"""What the harness refuses from a plugin, whoever wrote it."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from ddbench import JobResult, NoOptions, Synthesizer, jobs_per_image_index
+from ddbench.errors import PluginFailed, SpecialValue, TeacherMismatch
+from ddbench.making import teacher
+from ddbench.testing import Bench
+
+
+class Gives(Synthesizer):
+    """A method that gives whatever the test tells it to."""
+
+    name = "gives"
+    version = 1
+    options = NoOptions
+
+    def __init__(self, change):
+        self.change = change
+
+    def start(self, o):
+        return "noise"
+
+    def needs(self, o, facts):
+        return {}
+
+    def jobs(self, o, facts, ipc, seed):
+        return jobs_per_image_index(facts, ipc, seed)
+
+    def run(self, ctx, o, group):
+        return [self.result(ctx, job) for job in group]
+
+    def result(self, ctx, job):
+        right = {
+            "images": torch.rand(len(job.labels), *ctx.train.facts.shape),
+            "labels": torch.tensor(job.labels),
+            "space": "unit",
+            "soft_labels": None,
+        }
+        return JobResult(**{**right, **self.change(right)})
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "said"),
+    [
+        (lambda r: {"labels": r["labels"].flip(0)}, PluginFailed, "labels are not"),
+        (lambda r: {"labels": r["labels"].int()}, PluginFailed, "labels are not"),
+        (lambda r: {"images": r["images"][:-1]}, PluginFailed, "images are"),
+        (lambda r: {"images": r["images"].double()}, PluginFailed, "float32 is meant"),
+        (lambda r: {"space": "uint8"}, PluginFailed, "uint8"),
+        (lambda r: {"images": r["images"] * 2}, PluginFailed, "leave"),
+        (lambda r: {"images": r["images"] * float("nan")}, SpecialValue, "NaN"),
+        (lambda r: {"soft_labels": torch.ones(len(r["labels"]), 4)}, PluginFailed, "no probabilities"),
+        (lambda r: {"soft_labels": torch.ones(len(r["labels"]), 3)}, PluginFailed, "soft labels are"),
+    ],
+)
+def test_a_result_that_breaks_its_promise_is_refused_and_nothing_is_stored(tmp_path, change, error, said):
+    with pytest.raises(error, match=said) as caught:
+        Bench(tmp_path).distil(Gives(change), ipc=1)
+    assert "'gives', job 0" in str(caught.value)
+    assert not (tmp_path / "distilled").exists()
+
+
+def test_a_method_that_gives_too_few_results_is_refused(tmp_path):
+    method = Gives(lambda r: {})
+    method.run = lambda ctx, o, group: []
+    with pytest.raises(PluginFailed, match="0 results for a group of 1"):
+        Bench(tmp_path).distil(method, ipc=1)
+
+
+def test_learnt_labels_and_whatever_else_a_method_leaves_are_kept(tmp_path):
+    soft = torch.full((4, 4), 0.25)
+    method = Gives(lambda r: {"soft_labels": soft, "extras": {"lr": torch.tensor(0.5)}})
+    found = Bench(tmp_path).distil(method, ipc=2)
+    assert found.soft_labels.equal(torch.cat([soft, soft]))
+    assert found.extras["lr"].tolist() == [0.5, 0.5]
+    assert found.bytes["soft_labels"] == 8 * 4 * 4
+    assert found.space == "unit"
+
+
+def test_a_stored_teacher_comes_back_with_equal_weights_and_only_for_its_own_classes(tmp_path):
+    bench = Bench(tmp_path)
+    first = bench.session()
+    first.teachers.clear()
+    trained, card = teacher(first, bench.teacher())
+    assert 0 <= card["test"]["top1"] <= 1
+    second = bench.session()
+    second.teachers.clear()
+    again, _ = teacher(second, bench.teacher())
+    assert all(again.module.state_dict()[name].equal(tensor) for name, tensor in trained.module.state_dict().items())
+    assert not any(parameter.requires_grad for parameter in again.module.parameters())
+
+
+def test_a_teacher_for_other_classes_is_refused(tmp_path, monkeypatch):
+    from dataclasses import replace
+
+    from ddbench.testing.toys import ToyTeacher
+
+    bench = Bench(tmp_path)
+    train = ToyTeacher.train
+    monkeypatch.setattr(
+        ToyTeacher, "train", lambda self, ctx, o, network: replace(train(self, ctx, o, network), classes=("a", "b", "c", "d"))
+    )
+    session = bench.session()
+    session.teachers.clear()
+    with pytest.raises(TeacherMismatch, match="answers for"):
+        teacher(session, bench.teacher())

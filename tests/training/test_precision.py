@@ -1,0 +1,128 @@
+"""How stages compute: the table, what a device cannot do, and that bf16 stays inside the network."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import pytest
+import torch
+
+from ddbench.api.context import Precision
+from ddbench.api.protocol import Optimiser, Schedule
+from ddbench.training.precision import Abilities, Compiled, autocast, device_abilities, estimated_s, resolve_precision
+from ddbench.training.recipe import Recipe
+from ddbench.training.work import Work, forward_flops, training_work
+
+CPU = torch.device("cpu")
+ABLE = Abilities("cpu", bf16=True, compiler=True, threads=2)
+GPU = Abilities("gpu", bf16=True, compiler=True)
+DIGITS = Work(3.5e11, 300)  # convnet3 on 8x8 images, 300 steps of 64
+HOURS = Work(1.5e16, 16_000)
+
+
+def _resolve(work, able=ABLE, precision="auto", compile="auto"):  # noqa: A002
+    return resolve_precision(device=CPU, precision=precision, compile=compile, work=work, abilities=able)
+
+
+@pytest.mark.parametrize("able", [ABLE, GPU])
+def test_small_work_stays_plain(able):
+    assert _resolve(DIGITS, able).precision == Precision("fp32", compile=False, channels_last=False)
+
+
+@pytest.mark.parametrize("able", [ABLE, GPU])
+def test_hours_of_work_are_compiled_and_in_bf16(able):
+    assert _resolve(HOURS, able).precision == Precision("bf16", compile=True, channels_last=True)
+
+
+def test_what_is_asked_for_is_done_whatever_the_work():
+    for dtype, mode in product(("fp32", "bf16"), ("on", "off")):
+        for work in (DIGITS, HOURS):
+            resolved = _resolve(work, precision=dtype, compile=mode)
+            assert (resolved.precision.dtype, resolved.precision.compile) == (dtype, mode == "on")
+            assert resolved.notes == ()
+
+
+def test_a_device_without_bf16_or_compiler_falls_back_with_one_line_each():
+    plain = Abilities("cpu", bf16=False, compiler=False, threads=2)
+    resolved = _resolve(HOURS, plain, precision="bf16", compile="on")
+    assert resolved.precision == Precision("fp32", compile=False, channels_last=False)
+    assert len(resolved.notes) == 2
+    assert all("\n" not in note for note in resolved.notes)
+    assert _resolve(HOURS, plain).notes == ()
+
+
+def test_compiling_is_chosen_only_where_it_saves_more_than_it_takes():
+    for flops in (1e11, 1e12, 1e13, 1e14):
+        chosen = _resolve(Work(flops, 100), precision="fp32").precision.compile
+        saved = estimated_s(Work(flops, 100), ABLE, "fp32", compiled=False) - estimated_s(
+            Work(flops, 100), ABLE, "fp32", compiled=True
+        )
+        assert chosen == (saved > 80.0)
+
+
+def test_more_work_never_makes_a_stage_plainer():
+    rank = {("fp32", False): 0, ("bf16", False): 1, ("fp32", True): 2, ("bf16", True): 3}
+    for able in (ABLE, GPU):
+        found = [_resolve(Work(10.0**power, 1000), able).precision for power in range(9, 19)]
+        ranks = [rank[p.dtype, p.compile] for p in found]
+        assert ranks == sorted(ranks)
+
+
+def test_the_table_is_asked_the_same_twice():
+    assert _resolve(HOURS) == _resolve(HOURS)
+    assert device_abilities(CPU) == device_abilities(CPU)
+
+
+def test_a_missing_compiler_is_seen_on_the_search_path(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CXX", raising=False)
+    assert not device_abilities(CPU).compiler
+    (tmp_path / "clang++").touch(mode=0o755)
+    assert device_abilities(CPU).compiler
+
+
+def test_autocast_multiplies_in_bf16_and_leaves_weights_in_float32(small):
+    network = small()
+    with autocast(Precision("bf16"), CPU):
+        answered = network(torch.randn(4, 3, 6, 6))
+    assert answered.dtype == torch.bfloat16
+    assert all(p.dtype == torch.float32 for p in network.parameters())
+    with autocast(Precision("fp32"), CPU):
+        assert network(torch.randn(4, 3, 6, 6)).dtype == torch.float32
+
+
+def test_a_function_that_cannot_be_compiled_runs_plainly_and_says_so(monkeypatch):
+    def broken(function, **settings):
+        def fail(*inputs):
+            raise torch._dynamo.exc.BackendCompilerFailed(lambda: None, ValueError("no compiler"), None)
+
+        return fail
+
+    monkeypatch.setattr(torch, "compile", broken)
+    function = Compiled(lambda x: x + 1, Precision(compile=True))
+    assert function(1) == 2
+    assert "running uncompiled" in function.note
+    assert function(2) == 3
+
+
+def test_an_error_of_the_function_itself_is_not_taken_for_the_compilers():
+    def wrong(x):
+        raise ValueError("the function's own")
+
+    with pytest.raises(ValueError, match="the function's own"):
+        Compiled(wrong, Precision())(1)
+
+
+def test_flops_of_a_network_are_counted_by_hand(small):
+    network = small().train()
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    multiply_adds = 6 * 6 * 8 * 3 * 9 + 8 * 36 * 4
+    assert forward_flops(network, (3, 6, 6)) == 2 * multiply_adds
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+    assert all(module.training for module in network.modules())
+
+
+def test_work_of_training_is_three_passes_per_image_and_one_of_the_teacher():
+    recipe = Recipe(Optimiser(name="sgd", lr=0.1, weight_decay=0.0), Schedule(name="constant"), batch=128, epochs=400)
+    assert training_work(1000, recipe, images=100) == Work(3.0 * 1000 * 100 * 400, 400)
+    assert training_work(1000, recipe, images=1000, teacher_flops=500) == Work(3500.0 * 1000 * 400, 3200)
