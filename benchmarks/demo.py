@@ -1,6 +1,6 @@
 """Runs the main job and keeps its table and picture where the README shows them.
 
-    python benchmarks/demo.py --store DIR [--out docs/demo]
+python benchmarks/demo.py --store DIR [--out docs/demo]
 """
 
 from __future__ import annotations
@@ -25,13 +25,15 @@ def main() -> None:
     environment = {**os.environ, "DDBENCH_STORE": str(arguments.store)}
     command = [sys.executable, "-m", "ddbench"]
     subprocess.run([*command, "run", "dwa", "sre2l"], env=environment, check=True)  # noqa: S603 - our own command
-    table = subprocess.run([*command, "table", "--format", "md"], env=environment, check=True, capture_output=True, text=True)  # noqa: S603 - the same
     arguments.out.mkdir(parents=True, exist_ok=True)
-    (arguments.out / "table.md").write_text(table.stdout)
+    with (arguments.out / "table.md").open("w") as out:
+        subprocess.run([*command, "table", "--format", "md"], env=environment, check=True, stdout=out)  # noqa: S603 - the same
     store = Store(arguments.store)
     for record in ddbench.load_records(arguments.store):
         if record.cell.distill_seed == 0:
-            shutil.copy(store.root / "distilled" / record.distilled_key / "preview.png", arguments.out / f"{record.cell.synthesizer}.png")
+            shutil.copy(
+                store.root / "distilled" / record.distilled_key / "preview.png", arguments.out / f"{record.cell.synthesizer}.png"
+            )
 
 
 if __name__ == "__main__":

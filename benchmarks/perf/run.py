@@ -96,8 +96,11 @@ def memory() -> list[Figure]:
     for ipc in (2, 80):
         with tempfile.TemporaryDirectory() as folder:
             command = [sys.executable, "-c", MEMORY, folder, str(ipc)]
-            peaks[ipc] = int(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])  # noqa: S603 - the same
-    return [Figure("peak memory of recover on digits, ipc 80 against ipc 2", peaks[80] / peaks[2], "×", "does not grow with ipc", 1)]
+            done = subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603 - the same
+            peaks[ipc] = int(done.stdout.split()[-1])
+    return [
+        Figure("peak memory of recover on digits, ipc 80 against ipc 2", peaks[80] / peaks[2], "×", "does not grow with ipc", 1)
+    ]
 
 
 PARTS: dict[str, Callable[[], list[Figure]]] = {"start-up": start_up, "opening": opening, "memory": memory, "main-job": main_job}

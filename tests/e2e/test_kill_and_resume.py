@@ -16,15 +16,28 @@ import pytest
 from ddbench.records import read_record
 from ddbench.store import file_sha256
 
-COMMAND = ["run", "dwa", "--ipc", "3", "--distill-seeds", "2", "--eval-seeds", "1", "--students", "convnet3", "--threads", "1", "--json"]
+COMMAND = [
+    "run",
+    "dwa",
+    "--ipc",
+    "3",
+    "--distill-seeds",
+    "2",
+    "--eval-seeds",
+    "1",
+    "--students",
+    "convnet3",
+    "--threads",
+    "1",
+    "--json",
+]
 KILLS = 10
 
 
 def start(store: Path) -> subprocess.Popen[bytes]:
     environment = {**os.environ, "DDBENCH_STORE": str(store), "DDBENCH_DATA": "", "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        [sys.executable, "-m", "ddbench", *COMMAND], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
-    )
+    command, pipe = [sys.executable, "-m", "ddbench", *COMMAND], subprocess.PIPE
+    return subprocess.Popen(command, env=environment, stdout=pipe, stderr=pipe, start_new_session=True)
 
 
 def content(store: Path) -> dict[str, object]:

@@ -1,0 +1,43 @@
+"""Copies a store's records, with their predictions, into a folder of `benchmarks/results`; what is there already is never changed.
+
+python benchmarks/keep.py STORE benchmarks/results/NAME [--dataset D] [--protocol P]
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+from pathlib import Path
+
+from ddbench.store import Store
+
+
+def main() -> None:
+    """Copy whole records that are not smoke runs."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("store", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--dataset")
+    parser.add_argument("--protocol")
+    arguments = parser.parse_args()
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    kept = 0
+    for record in Store(arguments.store).records():
+        cell = record.cell
+        if (
+            record.smoke
+            or cell.dataset != (arguments.dataset or cell.dataset)
+            or cell.protocol != (arguments.protocol or cell.protocol)
+        ):
+            continue
+        for suffix in (".json", ".npz"):
+            source, target = arguments.store / "records" / f"{record.key}{suffix}", arguments.out / f"{record.key}{suffix}"
+            if source.is_file() and not target.exists():
+                shutil.copyfile(source, target)
+                kept += suffix == ".json"
+    print(f"{kept} records kept in {arguments.out}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()
