@@ -18,6 +18,7 @@ from ddbench.api.network import TrainedNetwork
 from ddbench.api.protocol import training_epochs
 from ddbench.context import GroupProgress, StageContext, network_settings
 from ddbench.costs import Cost, host, measured
+from ddbench.data import HeldSplit, TestSplit
 from ddbench.distilled import DATA, PREVIEW, DistilledSet, job_tensors, join_jobs, shown_in_preview, to_pixels, write_preview
 from ddbench.errors import PluginFailed, SpecialValue, TeacherMismatch
 from ddbench.networks import build
@@ -30,7 +31,8 @@ from ddbench.training.predict import predict_top1
 if TYPE_CHECKING:
     from ddbench.api.dataset import DatasetFacts, TrainSplit
     from ddbench.api.synthesizer import Job, JobResult
-    from ddbench.data import Prepared, TestSplit
+    from ddbench.data import Prepared
+    from ddbench.planning import Plan
     from ddbench.plugins import Entry
     from ddbench.store import Artefact, Store
     from ddbench.training.students import StudentData
@@ -75,6 +77,14 @@ class Session:
             self._replaced.add(key)
             self.store.replace(kind, key)
         return self.store.find(kind, key)
+
+
+def open_session(planned: Plan, workspace: Workspace, *, fresh: bool = False) -> Session:
+    """Return a session with the train split at hand and the test split locked."""
+    torch.set_num_threads(planned.threads)
+    train = HeldSplit(planned.data, device=planned.device)
+    test = TestSplit(planned.data, device=planned.device, locked=True)
+    return Session(workspace, planned.data, train, test, planned.device, planned.threads, fresh)
 
 
 def teacher(session: Session, stage: TeacherStage) -> tuple[TrainedNetwork, Mapping[str, Any]]:

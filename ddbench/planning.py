@@ -29,6 +29,12 @@ if TYPE_CHECKING:
 CHEAP = "cpu"
 """The preset that is offered where a run would take hours."""
 
+SMALL_STEP_FLOPS = 8e9
+"""A training step below this is too little work for more than one CPU thread."""
+
+SIDE_BY_SIDE = 4
+"""Cells from which a helper process is worth its start."""
+
 UNTRIED = {"mps"}
 """Kinds of accelerator that `auto` leaves alone, because nothing of ours was run on them; they can be asked for by name."""
 
@@ -68,9 +74,20 @@ class Plan:
     defaults: DatasetDefaults
     device: torch.device
     threads: int
+    """Of each process."""
+    available: int
+    """Threads of all processes together."""
     cells: tuple[PlannedCell, ...]
     stages: tuple[PlannedStage, ...]
     notes: tuple[str, ...] = ()
+
+    @property
+    def helpers(self) -> int:
+        """Processes that make cells besides this one: as many as there are threads that this one leaves idle."""
+        missing = sum(not one.stored for one in self.cells)
+        if self.device.type != "cpu" or self.request.threads or missing < SIDE_BY_SIDE:
+            return 0
+        return min(self.available // self.threads - 1, missing // 2)
 
     @property
     def facts(self) -> DatasetFacts:
@@ -130,7 +147,7 @@ class _Planner:
         settings = workspace.settings
         sources = self.plugins.all("dataset")
         self.device = pick_device(request.device)
-        self.threads = request.threads or torch.get_num_threads()
+        self.available = torch.get_num_threads()
         self.data = open_dataset(
             request.dataset, roots=settings.data_roots, sources=sources, offline=settings.offline, report=self._report
         )
@@ -157,7 +174,8 @@ class _Planner:
         planned = [self._planned(cell, evaluators) for cell in self._cells(methods, students, choice, ipc, (seeds[0], seeds[1]))]
         self._refuse_large_labels(planned)
         stages = tuple(self._stages(planned))
-        whole = Plan(request, self.data, defaults, self.device, self.threads, tuple(planned), stages, tuple(self.notes))
+        threads = self._threads(planned)
+        whole = Plan(request, self.data, defaults, self.device, threads, self.available, tuple(planned), stages, tuple(self.notes))
         return replace(whole, notes=(*whole.notes, *self._cheaper(whole.expected_s, way[0])))
 
     def _cheaper(self, expected_s: float, way: Entry) -> Iterator[str]:
@@ -165,6 +183,17 @@ class _Planner:
         presets = coordinates.presets_of(way)
         if expected_s > LONG_S and self.request.preset is None and CHEAP in presets:
             yield f"this takes hours; cheaper: --preset {CHEAP} ({presets[CHEAP].title})"
+
+    def _threads(self, planned: list[PlannedCell]) -> int:
+        """Return the threads of a process: all of them, or one where steps are so small that two cells side by side are faster.
+
+        Nothing here depends on what the store has, so that an interrupted run goes on with the threads it began with.
+        """
+        if self.request.threads:
+            return self.request.threads
+        works = [self.estimates.of(one.stage)[0] for one in planned]
+        small = self.device.type == "cpu" and all(work.flops < SMALL_STEP_FLOPS * max(1, work.steps) for work in works)
+        return 1 if small and len(planned) >= SIDE_BY_SIDE else self.available
 
     def _seed_counts(self) -> list[tuple[str, int | None, int]]:
         request, defaults = self.request, self.defaults

@@ -11,9 +11,9 @@ import torch
 
 import ddbench
 from ddbench.cells import Cell, Request
-from ddbench.data import HeldSplit, TestSplit
 from ddbench.errors import DdbenchError, EnvironmentProblem
-from ddbench.making import Session
+from ddbench.executors.local import helping
+from ddbench.making import Session, open_session
 from ddbench.planning import Plan, PlannedCell, PlannedStage, pick_device, plan
 from ddbench.students import student_record
 from ddbench.workspace import Workspace, open_workspace
@@ -63,34 +63,61 @@ def run(planned: Plan, workspace: Workspace, *, fresh: bool = False) -> Outcome:
     """
     workspace.store.check_writable()
     session = open_session(planned, workspace, fresh=fresh)
-    outcome, errors = Outcome(), list[Exception]()
-    torch.set_num_threads(planned.threads)
     torch.backends.cudnn.allow_tf32 = False  # fp32 means fp32; the matrix products' switch is off by default
-    for number, one in enumerate(planned.cells):
-        if fresh:
+    if fresh:
+        for one in planned.cells:
             workspace.store.replace("records", one.record_key)
-        record = workspace.store.record(one.record_key)
-        if record is not None:
-            outcome.reused += 1
-            outcome.records.append(record)
-            continue
-        try:
-            outcome.records.append(student_record(session, one.stage, (number + 1, len(planned.cells))))
-        except EnvironmentProblem:
-            raise
-        except Exception as error:  # noqa: BLE001 - one cell's failure is kept, and the others go on
-            errors.append(error)
-            outcome.failures.append(_failure(session, one, error))
-    outcome.damaged = list(workspace.store.damaged)
-    _raise_if_all_failed_alike(outcome, errors)
+    helpers = 0 if fresh else planned.helpers
+    with helping(planned.request, workspace.settings, threads=planned.threads, count=helpers):
+        done = _Done(session, planned)
+        busy = [number for number in range(len(planned.cells)) if not done.make(number, wait=helpers == 0)]
+        for number in busy:
+            done.make(number, wait=True)
+    outcome = done.outcome()
+    _raise_if_all_failed_alike(outcome, list(done.errors.values()))
     return outcome
 
 
-def open_session(planned: Plan, workspace: Workspace, *, fresh: bool = False) -> Session:
-    """Return a session with the train split at hand and the test split locked."""
-    train = HeldSplit(planned.data, device=planned.device)
-    test = TestSplit(planned.data, device=planned.device, locked=True)
-    return Session(workspace, planned.data, train, test, planned.device, planned.threads, fresh)
+class _Done:
+    """What is done of a plan so far, by the cell's number."""
+
+    def __init__(self, session: Session, planned: Plan) -> None:
+        self.session, self.planned = session, planned
+        self.records: dict[int, Record] = {}
+        self.errors: dict[int, Exception] = {}
+        self.failures: dict[int, dict[str, Any]] = {}
+        self.reused = 0
+
+    def make(self, number: int, *, wait: bool) -> bool:
+        """Make a cell or keep why it failed; return False where another process is making it.
+
+        Raises:
+            EnvironmentProblem: The store or the data stand in the way of every cell.
+        """
+        one = self.planned.cells[number]
+        try:
+            record = self.session.store.record(one.record_key)
+            self.reused += record is not None and one.stored
+            title = f"student {number + 1}/{len(self.planned.cells)} {one.stage.title}"
+            record = record or student_record(self.session, one.stage, title, wait=wait)
+        except EnvironmentProblem:
+            raise
+        except Exception as error:  # noqa: BLE001 - one cell's failure is kept, and the others go on
+            self.errors[number] = error
+            self.failures[number] = _failure(self.session, one, error)
+            return True
+        if record is not None:
+            self.records[number] = record
+        return record is not None
+
+    def outcome(self) -> Outcome:
+        """Return records and failures in the plan's order."""
+        return Outcome(
+            [self.records[number] for number in sorted(self.records)],
+            [self.failures[number] for number in sorted(self.failures)],
+            self.reused,
+            list(self.session.store.damaged),
+        )
 
 
 def _failure(session: Session, planned: PlannedCell, error: Exception) -> dict[str, Any]:

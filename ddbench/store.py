@@ -114,14 +114,33 @@ class Store:
     def lock(self, key: str) -> Iterator[None]:
         """Hold a key, so that of several processes one makes the artefact and the others then find it."""
         with self._storing():
-            path = self.root / "locks" / f"{key}.lock"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            lock = filelock.FileLock(path, timeout=LOCK_TIMEOUT_S)
-            lock.acquire()
+            lock = self._file_lock(key)
+            lock.acquire(timeout=LOCK_TIMEOUT_S)
         try:
             yield
         finally:
             lock.release()
+
+    @contextmanager
+    def lock_if_free(self, key: str) -> Iterator[bool]:
+        """Hold a key and give True, or give False at once where another process holds it."""
+        with self._storing():
+            lock = self._file_lock(key)
+            try:
+                lock.acquire(blocking=False)
+            except filelock.Timeout:
+                free = False
+            else:
+                free = True
+        try:
+            yield free
+        finally:
+            lock.release()
+
+    def _file_lock(self, key: str) -> filelock.BaseFileLock:
+        path = self.root / "locks" / f"{key}.lock"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return filelock.FileLock(path)
 
     def work(self, key: str) -> Path:
         """Return the folder of what a running stage needs to go on, made if it was not there."""

@@ -52,22 +52,30 @@ class Inputs:
         return self.data.teacher
 
 
-def student_record(session: Session, stage: StudentStage, position: tuple[int, int]) -> Record:
-    """Return the record of a cell: read from the store, or made by training and testing one student."""
-    with session.store.lock(stage.key):
-        record = session.store.record(stage.key)
-        if record is not None:
-            return record
-        inputs = _inputs(session, stage)
-        started = datetime.now(UTC)
-        with session.workspace.reporter.stage(f"student {position[0]}/{position[1]} {stage.title}") as shown:
-            with measured(session.device) as training:
-                trained = _train(session, stage, inputs, Throttled(shown))
-            with measured(session.device) as testing, making.unlocked(session.test):
-                metrics, sidecar = _evaluate(session, stage, inputs, trained)
-        times = {"started": started.isoformat(timespec="seconds"), "finished": datetime.now(UTC).isoformat(timespec="seconds")}
-        costs = {"student": training, "test": testing}
-        return session.store.add_record(_record(session, stage, inputs, trained, (metrics, times, costs)), sidecar)
+def student_record(session: Session, stage: StudentStage, title: str, *, wait: bool = True) -> Record | None:
+    """Return the record of a cell: read from the store, or made by training and testing one student.
+
+    Without `wait`, None where another process is making it.
+    """
+    if wait:
+        with session.store.lock(stage.key):
+            return session.store.record(stage.key) or _made(session, stage, title)
+    with session.store.lock_if_free(stage.key) as free:
+        return (session.store.record(stage.key) or _made(session, stage, title)) if free else None
+
+
+def _made(session: Session, stage: StudentStage, title: str) -> Record:
+    """Return the new record of a student that was trained, then tested."""
+    inputs = _inputs(session, stage)
+    started = datetime.now(UTC)
+    with session.workspace.reporter.stage(title) as shown:
+        with measured(session.device) as training:
+            trained = _train(session, stage, inputs, Throttled(shown))
+        with measured(session.device) as testing, making.unlocked(session.test):
+            metrics, sidecar = _evaluate(session, stage, inputs, trained)
+    times = {"started": started.isoformat(timespec="seconds"), "finished": datetime.now(UTC).isoformat(timespec="seconds")}
+    costs = {"student": training, "test": testing}
+    return session.store.add_record(_record(session, stage, inputs, trained, (metrics, times, costs)), sidecar)
 
 
 def _inputs(session: Session, stage: StudentStage) -> Inputs:
