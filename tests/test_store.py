@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import errno
 import json
-import multiprocessing
 import os
+import subprocess
+import sys
 
 import pytest
 
@@ -158,22 +159,31 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing_half_written(store, monk
     assert not list(store.root.rglob("*.part"))
 
 
-def count_up(root, times):
-    store = Store(root)
-    for _ in range(times):
-        with store.lock(KEY):
-            path = store.root / "count"
-            path.write_text(str(int(path.read_text()) + 1 if path.exists() else 1))
+COUNT_UP = """
+import sys
+from pathlib import Path
+
+from ddbench.store import Store
+
+store = Store(Path(sys.argv[1]))
+for _ in range(25):
+    with store.lock(sys.argv[2]):
+        path = store.root / "count"
+        path.write_text(str(int(path.read_text()) + 1 if path.exists() else 1))
+"""
 
 
 def test_a_key_is_held_by_one_process_at_a_time(store):
-    context = multiprocessing.get_context("spawn")
-    processes = [context.Process(target=count_up, args=(store.root, 25)) for _ in range(2)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join()
+    processes = [subprocess.Popen([sys.executable, "-c", COUNT_UP, str(store.root), KEY]) for _ in range(2)]
+    assert [process.wait() for process in processes] == [0, 0]
     assert (store.root / "count").read_text() == "50"
+
+
+def test_a_key_that_another_holder_has_is_not_waited_for(store):
+    with store.lock(KEY), Store(store.root).lock_if_free(KEY) as free:
+        assert not free
+    with store.lock_if_free(KEY) as free:
+        assert free
 
 
 def test_equal_parts_give_equal_keys_whatever_their_order_and_any_change_another():
