@@ -68,6 +68,9 @@ def run(planned: Plan, workspace: Workspace, *, fresh: bool = False) -> Outcome:
         for one in planned.cells:
             workspace.store.replace("records", one.record_key)
     helpers = 0 if fresh else planned.helpers
+    if helpers:
+        plural = "helper process makes" if helpers == 1 else "helper processes make"
+        workspace.reporter.note(f"{helpers} {plural} cells from the plan's end meanwhile; only this process's progress is shown")
     with helping(planned.request, workspace.settings, threads=planned.threads, count=helpers):
         done = _Done(session, planned)
         busy = [number for number in range(len(planned.cells)) if not done.make(number, wait=helpers == 0)]

@@ -69,7 +69,7 @@ def run(  # noqa: PLR0913 - a parameter per flag
     from ddbench.options import parse_assignments
     from ddbench.settings import load_settings
 
-    settings = load_settings(store=store, data_roots=data_root or (), offline=offline)
+    settings = load_settings(store=store, data_roots=data_root or (), offline=offline or dry_run)  # a dry run downloads nothing
     request = _request(
         synthesizers=tuple(names),
         dataset=dataset,

@@ -70,7 +70,9 @@ def print_rich(tables: Sequence[Table], console: Console) -> None:
         console.print(Text("\n" if number else "") + Text(f"{plain(table.title)}{_draws(table)}", style="bold"))
         drawn = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1), show_lines=False)
         for header in content.headers:
-            drawn.add_column(Text(header), justify="left" if header == "method" else "right", no_wrap=" " not in header)
+            drawn.add_column(
+                Text(header), justify="left" if header == "method" else "right", no_wrap=" " not in header, overflow="fold"
+            )
         for row in content.rows:
             drawn.add_row(*(Text(cell) for cell in row))
         console.print(drawn)

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from ddbench.records import OptionsBlock, Record
     from ddbench.report.statistics import Scores
 
+BY_HAND = {"command line", "suite"}
+"""Sources of options that were set by hand."""
+
 CONTROL = "random"
 """The synthesizer every other one is compared with, as in `ddbench.cells`, which a report does not import."""
 
@@ -121,8 +124,23 @@ def code_of(record: Record) -> str:
     return next((block.files_sha256 for block in record.plugins if block.kind == "synthesizer"), "")
 
 
-def labels(variants: Iterable[Variant]) -> dict[Variant, str]:
-    """Return a row label per variant: the synthesizer, and the settings in which its variants differ (`dwa rho=0`)."""
+def asked_for(records: Iterable[Record]) -> dict[str, set[str]]:
+    """Return by synthesizer the options that somebody set by hand, on the command line or in a suite, and so wants to see."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for record in records:
+        block = record.options.get("synthesizer")
+        sources = block.sources if block else {}
+        found[record.cell.synthesizer] |= {key for key, source in sources.items() if source in BY_HAND}
+    return found
+
+
+def labels(variants: Iterable[Variant], shown: Mapping[str, set[str]] | None = None) -> dict[Variant, str]:
+    """Return a row label per variant: the synthesizer, the settings in which its variants differ, and those to be shown anyway.
+
+    Args:
+        variants: Of every synthesizer of a table.
+        shown: By synthesizer, the options named also where all its variants agree (`dwa rho=0`).
+    """
     by_name: dict[str, list[Variant]] = defaultdict(list)
     for variant in variants:
         by_name[variant.synthesizer].append(variant)
@@ -131,6 +149,7 @@ def labels(variants: Iterable[Variant]) -> dict[Variant, str]:
         settings = {variant: dict(variant.settings) for variant in group}
         keys = sorted({key for values in settings.values() for key in values})
         differing = [key for key in keys if len({values.get(key) for values in settings.values()}) > 1]
+        differing += sorted(set((shown or {}).get(name, ())) - set(differing))
         for variant, values in settings.items():
             found[variant] = " ".join([name, *(f"{key}={values[key]}" for key in differing if key in values)])
     return found
@@ -211,6 +230,8 @@ def _texts(prefix: str, block: OptionsBlock | None) -> dict[str, str]:
 
 
 def _text(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:g}"
     return value if isinstance(value, str) else json.dumps(value, sort_keys=True)
 
 

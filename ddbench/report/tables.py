@@ -66,6 +66,8 @@ class Table:
 
     def better(self, difference: Difference) -> int:
         """Return 1 where the interval says better than random, -1 where it says worse, 0 where it does not say."""
+        if self.heading.smoke:
+            return 0  # students of a shortened training are near chance
         return difference.verdict if self.higher_is_better else -difference.verdict
 
 
@@ -133,7 +135,7 @@ def _table(title: str, every: Sequence[Record], metric: str, code: Code) -> Tabl
         by_cell[grouping.variant_of(record, code), column].append(record)
     names = grouping.column_titles(columns)
     cells = {(variant, names[column]): grouping.one_per_coordinate(found) for (variant, column), found in by_cell.items()}
-    labels = grouping.labels({variant for variant, _ in cells})
+    labels = grouping.labels({variant for variant, _ in cells}, grouping.asked_for(records))
     control = _control(cells)
     rows = tuple(
         _row(labels[variant], variant, cells, (metric, control))

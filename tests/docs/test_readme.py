@@ -43,7 +43,8 @@ def test_measured_output_has_its_places(readme):
 
 
 def test_it_is_short_enough_to_be_read(readme):
-    assert len(readme.splitlines()) < 200
+    written = re.sub(r"<!-- ([a-z-]+):begin -->.*?<!-- \1:end -->", "", readme, flags=re.DOTALL)
+    assert len(written.splitlines()) < 200
 
 
 def test_the_packages_readme_and_changelog_are_shipped(root):
