@@ -50,6 +50,8 @@ def test_a_job_that_names_a_class_twice_is_refused(train):
 @pytest.mark.parametrize("ipc", [1, 5])
 def test_a_plan_that_every_class_can_serve_is_allowed(train, ipc):
     refuse_small_classes(train.facts, ipc)
+    drawn = draw_real(train, Job(ipc - 1, tuple(range(train.facts.num_classes)), seed=0))
+    assert len(drawn) == train.facts.num_classes
 
 
 def test_a_plan_that_the_smallest_class_cannot_serve_is_refused(train):
