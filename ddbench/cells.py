@@ -9,12 +9,15 @@ from importlib.resources.abc import Traversable
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Literal
 
+from ddbench.api.experts import ExpertOptions
 from ddbench.errors import BadOption, BadRequest, UnknownName
 from ddbench.options import Layer, Preset, Resolved, read_presets, resolve
 
 if TYPE_CHECKING:
+    from ddbench.api.context import Need, PartKind, Use
     from ddbench.api.dataset import DatasetFacts
     from ddbench.api.network import NetworkSpec
+    from ddbench.api.prior import Prior
     from ddbench.api.protocol import LabelRegime, ProtocolSpec
     from ddbench.api.synthesizer import Synthesizer
     from ddbench.api.teacher import Teacher
@@ -28,6 +31,9 @@ CONTROL_DRAWS = 3
 
 DEFAULT_WAY = "scratch"
 """How a teacher is got where only a network is named."""
+
+WITH_PRESETS = {"synthesizer", "teacher", "prior", "objective", "selector"}
+"""Kinds of things whose options may be set by presets."""
 
 Role = Literal["asked", "control"]
 
@@ -46,7 +52,11 @@ class Request:
     distill_seeds: int | None = None
     eval_seeds: int | None = None
     options: Mapping[str, object] = field(default_factory=dict)
-    """`rho` for every synthesizer that has it, `dwa.rho` for one, `teacher.epochs` for the teacher."""
+    """`rho` for every synthesizer that has it, `dwa.rho` for one, `teacher.epochs` for the teacher; each must fit something."""
+    shared: Mapping[str, object] = field(default_factory=dict)
+    """The same from a suite's shared settings: weaker, and taken where they fit."""
+    source: str = "command line"
+    """Where `options` come from, as records tell it."""
     preset: str | None = None
     device: str = "auto"
     precision: Literal["auto", "fp32", "bf16"] = "auto"
@@ -60,11 +70,20 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Method:
-    """A synthesizer with its resolved options."""
+class BoundPart:
+    """An objective or a selector that a method works with, with its resolved options."""
 
     entry: Entry
     options: Resolved
+
+
+@dataclass(frozen=True)
+class Method:
+    """A synthesizer with its resolved options, and the parts it works with."""
+
+    entry: Entry
+    options: Resolved
+    parts: Mapping[PartKind, BoundPart] = field(default_factory=dict)
 
     @property
     def synthesizer(self) -> Synthesizer:
@@ -74,6 +93,52 @@ class Method:
     @property
     def name(self) -> str:
         return self.entry.name
+
+    def needs(self, facts: DatasetFacts) -> dict[str, Need]:
+        """Return what must be made before: for the synthesizer itself and for its parts, by name.
+
+        Raises:
+            BadRequest: Two of them ask for different things by one name.
+        """
+        found = dict(self.synthesizer.needs(self.options.values, facts))
+        for part in self.parts.values():
+            for name, need in part.entry.value.needs(part.options.values, facts).items():
+                if found.setdefault(name, need) != need:
+                    raise BadRequest(f"{self.name} and its {part.entry.kind} {part.entry.name!r} both need another {name!r}")
+        return found
+
+
+@dataclass(frozen=True)
+class PriorChoice:
+    """A generative prior, with its resolved options."""
+
+    entry: Entry
+    options: Resolved
+    seed: int = 0
+
+    @property
+    def prior(self) -> Prior:
+        prior: Prior = self.entry.value
+        return prior
+
+    @property
+    def name(self) -> str:
+        return self.entry.name
+
+
+@dataclass(frozen=True)
+class ExpertsChoice:
+    """Training trajectories of one network, with the options they are made with."""
+
+    options: Resolved
+    network: NetworkSpec
+    family: Entry
+    """Who builds the network."""
+    seed: int = 0
+
+    @property
+    def name(self) -> str:
+        return f"experts {self.network.name}"
 
 
 @dataclass(frozen=True)
@@ -161,8 +226,9 @@ def methods(request: Request, plugins: Plugins, facts: DatasetFacts) -> list[Met
         raise BadRequest(f"a synthesizer is named twice in {' '.join(request.synthesizers)}; name each once")
     names = list(request.synthesizers) if CONTROL in request.synthesizers else [CONTROL, *request.synthesizers]
     entries = [plugins.get("synthesizer", name) for name in names]
-    _refuse_homeless(request, entries)
-    return [Method(entry, _options(entry, request, facts)) for entry in entries]
+    found = [bind(entry, request, plugins, facts) for entry in entries]
+    refuse_homeless(request, [method for method in found if method.name in request.synthesizers], facts)
+    return found
 
 
 def teacher_way(request: Request, plugins: Plugins, default_network: str) -> tuple[Entry, str]:
@@ -180,11 +246,17 @@ def teacher_way(request: Request, plugins: Plugins, default_network: str) -> tup
     return entry, network
 
 
-def teacher_options(entry: Entry, request: Request, facts: DatasetFacts) -> Resolved:
-    """Return the teacher's options."""
-    given = {key.removeprefix("teacher."): value for key, value in request.options.items() if key.startswith("teacher.")}
-    layers = [*_preset_layers(entry, request, facts), Layer("command line", given)]
-    return resolve(entry.value.options, layers, owner=f"teacher {entry.name!r}")
+def needed_options(
+    entry: Entry, request: Request, facts: DatasetFacts, *, name: str = "teacher", need: Need | None = None
+) -> Resolved:
+    """Return the options of a teacher or a prior: presets, what the need asks for, what the command line says under its name."""
+    layers = [*_preset_layers(entry, request, facts), *_asked(need), *_under(name, request)]
+    return resolve(entry.value.options, layers, owner=f"{entry.kind} {entry.name!r}")
+
+
+def experts_options(request: Request, *, name: str, need: Need) -> Resolved:
+    """Return the options of experts: what the need asks for, and what the command line says under its name."""
+    return resolve(ExpertOptions, [*_asked(need), *_under(name, request)], owner="experts")
 
 
 def check_preset(request: Request, entries: Sequence[Entry]) -> None:
@@ -196,6 +268,8 @@ def check_preset(request: Request, entries: Sequence[Entry]) -> None:
 
 def presets_of(entry: Entry) -> dict[str, Preset]:
     """Return a plugin thing's presets: `presets/<name>/*.toml` of its package, or `presets/*.toml` where it stands alone."""
+    if entry.kind not in WITH_PRESETS:
+        return {}
     package = entry.owner.module.partition(":")[0]
     spec = find_spec(package)
     if spec is None or spec.submodule_search_locations is None:
@@ -224,7 +298,7 @@ def zero_iterations(method: Method) -> Method | None:
     if method.synthesizer.start(method.options.values) != "prior" or "iterations" not in type(method.options.values).model_fields:
         return None
     values = method.options.values.model_copy(update={"iterations": 0})
-    return Method(method.entry, Resolved(values, {**method.options.sources, "iterations": "control"}))
+    return replace(method, options=Resolved(values, {**method.options.sources, "iterations": "control"}))
 
 
 def derived_preset(facts: DatasetFacts) -> str:
@@ -235,9 +309,47 @@ def derived_preset(facts: DatasetFacts) -> str:
     return "tiny-imagenet" if side <= 64 else "imagenet"
 
 
+def bind(entry: Entry, request: Request, plugins: Plugins, facts: DatasetFacts) -> Method:
+    """Return a synthesizer with its options, and its parts with theirs.
+
+    Raises:
+        UnknownName: It uses a part that nobody registered.
+        BadOption: An option is out of bounds, or unknown to a part.
+    """
+    options = _options(entry, request, facts)
+    uses: Mapping[PartKind, Use] = entry.value.uses(options.values)
+    parts = {kind: _part(plugins.get(kind, use.name), request, facts, use) for kind, use in uses.items()}
+    return Method(entry, options, parts)
+
+
+def _part(entry: Entry, request: Request, facts: DatasetFacts, use: Use) -> BoundPart:
+    """Return a part with its options; those of the command line that it lacks may be meant for another method's."""
+    fields = entry.value.options.model_fields
+    given = [
+        replace(layer, values={key: value for key, value in layer.values.items() if key in fields})
+        for layer in _under(entry.kind, request)
+    ]
+    layers = [*_preset_layers(entry, request, facts), Layer("synthesizer", use.options), *given]
+    return BoundPart(entry, resolve(entry.value.options, layers, owner=f"{entry.kind} {entry.name!r}"))
+
+
+def _asked(need: Need | None) -> list[Layer]:
+    return [Layer("synthesizer", need.options)] if need and need.options else []
+
+
+def _under(prefix: str, request: Request) -> list[Layer]:
+    """Return what a suite shares and what is asked for under a name, `prior.steps` under `prior`."""
+
+    def below(options: Mapping[str, object]) -> dict[str, object]:
+        start = f"{prefix}."
+        return {key.removeprefix(start): value for key, value in options.items() if key.startswith(start)}
+
+    return [Layer("suite", below(request.shared)), Layer(request.source, below(request.options))]
+
+
 def _options(entry: Entry, request: Request, facts: DatasetFacts) -> Resolved:
-    given = dict(_own_options(entry, request.options))
-    layers = [*_preset_layers(entry, request, facts), Layer("command line", given)]
+    shared, given = (dict(_own_options(entry, options)) for options in (request.shared, request.options))
+    layers = [*_preset_layers(entry, request, facts), Layer("suite", shared), Layer(request.source, given)]
     return resolve(entry.value.options, layers, owner=f"synthesizer {entry.name!r}")
 
 
@@ -251,16 +363,29 @@ def _own_options(entry: Entry, options: Mapping[str, object]) -> Iterator[tuple[
             yield key, value
 
 
-def _refuse_homeless(request: Request, entries: Sequence[Entry]) -> None:
+def refuse_homeless(request: Request, asked: Sequence[Method], facts: DatasetFacts) -> None:
     """Raise BadOption for an option that nothing in the run takes."""
-    asked = {entry.name: entry for entry in entries if entry.name in request.synthesizers}
+    models = [method.entry.value.options.model_fields for method in asked]
     for key, value in request.options.items():
-        target, dot, _ = key.rpartition(".")
-        if dot and target not in {"teacher", *asked}:
-            raise BadOption(f"option {key!r} is for {target!r}, which is not in this run; it has: teacher, {', '.join(asked)}")
-        if not dot and not any(key in entry.value.options.model_fields for entry in asked.values()):
-            first = next(iter(asked.values()))
-            resolve(first.value.options, [Layer("command line", {key: value})], owner=f"synthesizer {first.name!r}")
+        target, dot, name = key.rpartition(".")
+        if dot:
+            _refuse_stray((target, name, request.source), asked, facts)
+        elif not any(key in fields for fields in models):
+            first = asked[0].entry
+            resolve(first.value.options, [Layer(request.source, {key: value})], owner=f"synthesizer {first.name!r}")
+
+
+def _refuse_stray(option: tuple[str, str, str], asked: Sequence[Method], facts: DatasetFacts) -> None:
+    """Raise BadOption where an option's first word names nothing in the run, or a part that has no such option."""
+    target, name, source = option
+    parts = [part for method in asked for kind, part in method.parts.items() if kind == target]
+    homes = {"teacher", *(method.name for method in asked), *(need for method in asked for need in method.needs(facts))}
+    if not parts and target not in homes:
+        known = sorted(homes | {kind for method in asked for kind in method.parts})
+        raise BadOption(f"option '{target}.{name}' is for {target!r}, which is not in this run; it has: {', '.join(known)}")
+    if parts and not any(name in part.entry.value.options.model_fields for part in parts):
+        entry = parts[0].entry
+        resolve(entry.value.options, [Layer(source, {name: None})], owner=f"{entry.kind} {entry.name!r}")
 
 
 def _preset_layers(entry: Entry, request: Request, facts: DatasetFacts) -> list[Layer]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -15,14 +16,17 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
-    from ddbench.api.context import Precision
+    from ddbench.api.context import Part, PartKind, Precision
     from ddbench.api.dataset import TrainSplit
-    from ddbench.api.network import NetworkFamily, TrainedNetwork
+    from ddbench.api.network import NetworkFamily
 
 CHECKPOINT = "checkpoint.safetensors"
 CHECKPOINT_INTERVAL_S = 10.0
 SPENT = "ddbench.spent_s"
 """In a checkpoint: seconds the stage had run, all its interrupted runs together."""
+
+NOTES = "notes"
+"""In a checkpoint's metadata and in a job's: a JSON list of what did not go as the precision says."""
 
 PROGRESS_INTERVAL_S = 0.25
 
@@ -41,7 +45,12 @@ class Throttled:
         now = time.monotonic()
         if now - self.reported >= PROGRESS_INTERVAL_S or step >= total:
             self.reported = now
-            self.shown.update(step, total, **{name: float(value) for name, value in scalars.items()})
+            self.shown.update(step, total, **{name: _read(value) for name, value in scalars.items()})
+
+
+def _read(value: Tensor | float) -> float:
+    """Return a scalar as a number; one that still carries a graph is read like any other."""
+    return value if isinstance(value, float | int) else float(value.detach())
 
 
 @dataclass
@@ -53,7 +62,8 @@ class StageContext:
     generator: torch.Generator
     precision: Precision
     families: Mapping[str, NetworkFamily]
-    needs: Mapping[str, TrainedNetwork] = field(default_factory=dict)
+    needs: Mapping[str, Any] = field(default_factory=dict)
+    parts: Mapping[PartKind, Part] = field(default_factory=dict)
     offline: bool = False
     work: Path | None = None
     """Folder for checkpoints; None keeps none."""
@@ -61,6 +71,8 @@ class StageContext:
     shown: StageProgress = field(default_factory=Silent)
     spent_before_s: float = 0.0
     """Seconds that interrupted runs of this stage took up to their last checkpoint."""
+    notes: list[str] = field(default_factory=list)
+    """What did not go as the precision says, a line for each thing; of a distilled set, that of the present group."""
     _throttled: Throttled | None = None
     _kept: float = field(default_factory=lambda: time.monotonic())  # noqa: PLW0108 - looked up when called
     _started: float = field(default_factory=lambda: time.monotonic())  # noqa: PLW0108 - the same
@@ -72,11 +84,21 @@ class StageContext:
             raise BadRequest("this context has no work folder")
         return self.work
 
+    def begin(self, generator: torch.Generator, shown: StageProgress) -> None:
+        """Begin a part of the stage that is resumed by itself: a group of jobs, an expert."""
+        self.generator, self.shown, self.notes = generator, shown, []
+        self.spent_before_s, self._started = 0.0, time.monotonic()
+
     def progress(self, step: int, total: int, **scalars: Tensor | float) -> None:
         """Show how far the stage is, at most a few times a second."""
         if self._throttled is None or self._throttled.shown is not self.shown:
             self._throttled = Throttled(self.shown)
         self._throttled.progress(step, total, **scalars)
+
+    def note(self, line: str) -> None:
+        """Keep a line on what did not go as the precision says, once; checkpoints keep it too."""
+        if line not in self.notes:
+            self.notes.append(line)
 
     def checkpoint(self, state: Mapping[str, Tensor]) -> None:
         """Keep `state` for a resume, at most once in ten seconds."""
@@ -88,26 +110,35 @@ class StageContext:
             return
         tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}
         tensors[SPENT] = torch.tensor(self.spent_before_s + now - self._started, dtype=torch.float64)
-        self.write(self.work / CHECKPOINT, save(tensors))
+        self.write(self.work / CHECKPOINT, save(tensors, metadata={NOTES: json.dumps(self.notes)}))
         self._kept = time.monotonic()
 
     def resumed(self) -> Mapping[str, Tensor] | None:
         """Return the last state kept, or None; one that is not whole is as good as none."""
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
+        from safetensors import SafetensorError, safe_open
 
         if self.work is None or not (self.work / CHECKPOINT).is_file():
             return None
         try:
-            state = load_file(self.work / CHECKPOINT)
+            with safe_open(self.work / CHECKPOINT, framework="pt") as file:
+                state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
+                notes = json.loads((file.metadata() or {}).get(NOTES, "[]"))
         except SafetensorError:
             return None
         self.spent_before_s = float(state.pop(SPENT))
+        for line in notes:
+            self.note(line)
         return state
 
     def forget_checkpoint(self) -> None:
         """Remove the checkpoint of a group of jobs that is done."""
         (self.folder / CHECKPOINT).unlink(missing_ok=True)
+
+    def plugin(self, kind: PartKind) -> Part:
+        """Return the objective or the selector that the synthesizer said it uses, with its options."""
+        if kind not in self.parts:
+            raise BadRequest(f"the synthesizer uses no {kind}: its `uses` names {', '.join(self.parts) or 'nothing'}")
+        return self.parts[kind]
 
     def network(self, name: str, generator: torch.Generator) -> nn.Module:
         """Return a freshly initialised network fitted to the dataset."""
@@ -118,7 +149,16 @@ class StageContext:
         facts = self.train.facts
         spec = resolve(name, self.families, shape=facts.shape, num_classes=facts.num_classes)
         seed = int(torch.randint(2**62, (), generator=generator))
-        return build(spec, self.families, seed=seed).to(self.device)
+        return _moved(build(spec, self.families, seed=seed), self.device)
+
+
+def _moved(network: nn.Module, device: torch.device) -> nn.Module:
+    """Move a network to the device, in place, without making the host wait where the device can read pinned memory."""
+    if device.type in {"cpu", "mps"}:
+        return network.to(device)
+    for tensor in (*network.parameters(), *network.buffers()):
+        tensor.data = tensor.data.pin_memory()
+    return network.to(device, non_blocking=True)
 
 
 @dataclass(frozen=True)

@@ -51,6 +51,16 @@ class TeacherMismatch(DdbenchError):
     """A teacher was made for other classes, another class order, shape or architecture."""
 
 
+class PriorMismatch(DdbenchError):
+    """A prior was made for images of another shape, or for other classes."""
+
+
+class PriorRefused(DdbenchError):
+    """A prior did not pass the quality gate: its images are not of their classes, or too much alike within them."""
+
+    exit_code: ClassVar[int] = 1
+
+
 class LabelsTooLarge(DdbenchError):
     """Stored soft labels would need more bytes than `--max-label-bytes` allows."""
 
@@ -71,6 +81,10 @@ class EnvironmentProblem(DdbenchError):
     """The machine or its data, not the command, stands in the way."""
 
     exit_code: ClassVar[int] = 3
+
+
+class OutOfMemory(EnvironmentProblem):
+    """A step needs more memory than there is, and cutting its batch would change what is computed."""
 
 
 class DataMissing(EnvironmentProblem):

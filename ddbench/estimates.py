@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
-from ddbench.networks import build
-from ddbench.stages import DistilledStage, StudentStage, TeacherStage
+from ddbench.networks import build, fit, resolve
+from ddbench.stages import DistilledStage, ExpertsStage, NeedStage, PriorStage, StudentStage, TeacherStage
 from ddbench.training.precision import COMPILE_S, device_abilities, estimated_s
 from ddbench.training.recipe import student_recipe
-from ddbench.training.work import Work, forward_flops, training_work
+from ddbench.training.work import Layers, Work, forward_flops, layers_of, training_work
 
 if TYPE_CHECKING:
     import torch
 
     from ddbench.api.context import Precision
     from ddbench.api.dataset import DatasetFacts
+    from ddbench.api.experts import ExpertOptions
     from ddbench.api.network import NetworkFamily, NetworkSpec
-    from ddbench.cells import Cell, Method, TeacherChoice
+    from ddbench.cells import Cell, ExpertsChoice, Method, PriorChoice, TeacherChoice
 
 NOTHING = Work(0.0, 0)
 RECOVER_PASSES = 2
@@ -33,14 +34,30 @@ class Estimates:
 
     def __init__(self, families: Mapping[str, NetworkFamily]) -> None:
         self._families = families
-        self._flops: dict[str, int] = {}
+        self._counts: dict[str, tuple[int, Layers]] = {}
 
     def flops(self, spec: NetworkSpec) -> int:
         """Return the floating-point operations of one image through a network, forward."""
+        return self._known(spec)[0]
+
+    def layers(self, spec: NetworkSpec) -> Layers:
+        """Return what else decides how fast a network trains."""
+        return self._known(spec)[1]
+
+    def _known(self, spec: NetworkSpec) -> tuple[int, Layers]:
         known = f"{spec.name} {spec.shape} {spec.num_classes}"
-        if known not in self._flops:
-            self._flops[known] = forward_flops(build(spec, self._families, seed=0), spec.shape)
-        return self._flops[known]
+        if known not in self._counts:
+            self._counts[known] = self._counted(spec)
+        return self._counts[known]
+
+    def _counted(self, spec: NetworkSpec) -> tuple[int, Layers]:
+        """Return a network's operations counted on the meta device, without its memory; for real where that cannot be done."""
+        try:
+            network = fit.built_on_meta(lambda: build(spec, self._families, seed=0))
+            return forward_flops(network, spec.shape), layers_of(network)
+        except fit.FAILURES:
+            network = build(spec, self._families, seed=0)
+            return forward_flops(network, spec.shape), layers_of(network)
 
     def teacher(self, choice: TeacherChoice, facts: DatasetFacts) -> Work:
         """Return the work of training a teacher; none where its way has no `epochs`."""
@@ -48,35 +65,69 @@ class Estimates:
         if not epochs or not batch:
             return NOTHING
         images = sum(facts.counts)
-        return Work(3.0 * self.flops(choice.network) * images * epochs, epochs * math.ceil(images / batch))
+        steps = epochs * math.ceil(images / batch)
+        return Work(3.0 * self.flops(choice.network) * images * epochs, steps, self.layers(choice.network))
 
     def recover(self, method: Method, facts: DatasetFacts, ipc: int, teachers: Sequence[NetworkSpec]) -> Work:
-        """Return the work of making a distilled set; none for methods without `iterations`."""
-        iterations = getattr(method.options.values, "iterations", 0)
+        """Return the work of making a distilled set; none for methods without `iterations`.
+
+        A group of jobs calls the network `iterations` times for each of its class batches, which hold `batch` classes.
+        """
+        options = method.options.values
+        iterations = getattr(options, "iterations", 0)
+        if iterations and "objective" in method.parts:
+            return self._matching(method, facts, ipc)
         if not iterations or not teachers:
             return NOTHING
-        stack = max(1, method.synthesizer.stack(method.options.values, facts))
+        groups = math.ceil(ipc / max(1, method.synthesizer.stack(options, facts)))
+        class_batches = math.ceil(facts.num_classes / getattr(options, "batch", facts.num_classes))
         images = facts.num_classes * ipc
-        return Work(float(RECOVER_PASSES) * self.flops(teachers[0]) * images * iterations, iterations * math.ceil(ipc / stack))
+        return Work(float(RECOVER_PASSES) * self.flops(teachers[0]) * images * iterations, iterations * groups * class_batches)
+
+    def _matching(self, method: Method, facts: DatasetFacts, ipc: int) -> Work:
+        """Return the work of a method's steps as its objective tells it; what renders the images is not counted."""
+        part = method.parts["objective"]
+        step = part.entry.value.work(part.options.values, facts, facts.num_classes * ipc)
+        if not step.network:
+            return NOTHING
+        spec = resolve(step.network, self._families, shape=facts.shape, num_classes=facts.num_classes)
+        iterations: int = getattr(method.options.values, "iterations", 0)
+        return Work(step.passes * self.flops(spec) * iterations, iterations)
+
+    def prior(self, choice: PriorChoice, facts: DatasetFacts) -> Work:
+        """Return the work of fitting a prior, as it tells it."""
+        flops, steps = choice.prior.work(choice.options.values, facts)
+        return Work(flops, steps)
+
+    def experts(self, choice: ExpertsChoice, facts: DatasetFacts) -> Work:
+        """Return the work of training all experts."""
+        options = cast("ExpertOptions", choice.options.values)
+        images, epochs = sum(facts.counts), options.epochs * options.count
+        return Work(3.0 * self.flops(choice.network) * images * epochs, epochs * math.ceil(images / options.batch))
 
     def student(self, cell: Cell, images: int) -> Work:
         """Return the work of training and testing one student."""
         recipe = student_recipe(cell.recipe, cell.student)
         teacher_flops = self.flops(cell.choice.network) if cell.label_regime == "soft_online" and cell.choice else 0
-        training = training_work(self.flops(cell.network), recipe, images, teacher_flops=teacher_flops)
-        return Work(training.flops + float(self.flops(cell.network)) * cell.facts.test_images, training.steps)
+        flops, layers = self.flops(cell.network), self.layers(cell.network)
+        training = training_work(flops, recipe, images, teacher_flops=teacher_flops, layers=layers)
+        return Work(training.flops + float(flops) * cell.facts.test_images, training.steps, layers)
 
-    def of(self, stage: TeacherStage | DistilledStage | StudentStage) -> tuple[Work, Precision]:
+    def of(self, stage: NeedStage | DistilledStage | StudentStage) -> tuple[Work, Precision]:
         """Return a stage's work and how it will run."""
         if isinstance(stage, TeacherStage):
             return self.teacher(stage.choice, stage.facts), stage.precision
+        if isinstance(stage, PriorStage):
+            return self.prior(stage.choice, stage.facts), stage.precision
+        if isinstance(stage, ExpertsStage):
+            return self.experts(stage.choice, stage.facts), stage.precision
         if isinstance(stage, DistilledStage):
-            networks = [need.choice.network for _, need in stage.needs.values()]
+            networks = [need.choice.network for need in stage.teachers.values()]
             return self.recover(stage.method, stage.facts, stage.ipc, networks), stage.precision
         images = sum(len(job.labels) for job in stage.distilled.jobs)
         return self.student(stage.cell, images), stage.precision
 
-    def seconds(self, stage: TeacherStage | DistilledStage | StudentStage, device: torch.device) -> float:
+    def seconds(self, stage: NeedStage | DistilledStage | StudentStage, device: torch.device) -> float:
         """Return the nominal seconds of a stage on a device, from the same table that chooses its precision."""
         work, precision = self.of(stage)
         if work == NOTHING:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ddbench.api.protocol import TestView
     from ddbench.data import TestSplit
     from ddbench.distilled import DistilledSet
+    from ddbench.training.zca import Whitening
 
 
 @dataclass
@@ -37,6 +38,10 @@ class StudentEvaluation:
     test: TestSplit
     view: TestView
     precision: Precision
+    whitening: Whitening | None = None
+    """How test images are whitened, where the student learned from a set in the space `zca`."""
+    notes: list[str] = field(default_factory=list)
+    """One line for each thing that did not go as `precision` says while the student was tested."""
     _logits: Tensor | None = field(default=None, repr=False)
 
     @property
@@ -58,8 +63,10 @@ class StudentEvaluation:
         """Return float32 (N, classes), on the CPU; made once and shared by every evaluator."""
         if self._logits is None:
             student = self.student
-            images = TestImages(self.test.images, len(self.test), student.mean, student.std, self.facts.shape[1:])
-            self._logits = logits(student.module, images, self.view, RunSettings(self.device, self.precision)).cpu()
+            size = self.facts.shape[1:]
+            images = TestImages(self.test.images, len(self.test), student.mean, student.std, size, self.whitening)
+            run = RunSettings(self.device, self.precision, note=self.notes.append)
+            self._logits = logits(student.module, images, self.view, run).cpu()
         return self._logits
 
     def predictions(self) -> Tensor:

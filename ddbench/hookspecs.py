@@ -11,7 +11,10 @@ if TYPE_CHECKING:
     from ddbench.api.dataset import DatasetSource
     from ddbench.api.evaluator import Evaluator
     from ddbench.api.network import NetworkFamily
+    from ddbench.api.objective import Objective
+    from ddbench.api.prior import Prior
     from ddbench.api.protocol import ProtocolSpec
+    from ddbench.api.selector import Selector
     from ddbench.api.synthesizer import Synthesizer
     from ddbench.api.teacher import Teacher
 
@@ -41,6 +44,24 @@ def ddbench_teachers() -> Iterable[Teacher]:
 @hookspec
 def ddbench_synthesizers() -> Iterable[Synthesizer]:
     """Return distillation methods. Called when synthesizers are listed or cells are planned; must not import torch."""
+    raise NotImplementedError
+
+
+@hookspec
+def ddbench_priors() -> Iterable[Prior]:
+    """Return generative priors. Called when priors are listed or a synthesizer needs one; must not import torch."""
+    raise NotImplementedError
+
+
+@hookspec
+def ddbench_objectives() -> Iterable[Objective]:
+    """Return matching objectives. Called when they are listed or a synthesizer uses one; must not import torch."""
+    raise NotImplementedError
+
+
+@hookspec
+def ddbench_selectors() -> Iterable[Selector]:
+    """Return selectors. Called when they are listed or a synthesizer uses one; must not import torch."""
     raise NotImplementedError
 
 

@@ -16,22 +16,21 @@ import ddbench
 from ddbench.api.context import Precision
 from ddbench.api.network import TrainedNetwork
 from ddbench.api.protocol import training_epochs
-from ddbench.context import GroupProgress, StageContext, network_settings
-from ddbench.costs import Cost, host, measured
+from ddbench.context import NOTES, StageContext, network_settings
+from ddbench.costs import host, measured
 from ddbench.data import HeldSplit, TestSplit
-from ddbench.distilled import DATA, PREVIEW, DistilledSet, job_tensors, join_jobs, shown_in_preview, to_pixels, write_preview
-from ddbench.errors import PluginFailed, SpecialValue, TeacherMismatch
+from ddbench.errors import PluginFailed, TeacherMismatch
 from ddbench.networks import build
 from ddbench.seeding import generator_for
-from ddbench.stages import DistilledStage, LabelsStage, TeacherStage, dataset_identity, network_identity
+from ddbench.stages import LabelsStage, TeacherStage, dataset_identity, network_identity
 from ddbench.training.labels import StoredLabels, label_epochs, write_labels
 from ddbench.training.loop import RunSettings
 from ddbench.training.predict import predict_top1
 
 if TYPE_CHECKING:
     from ddbench.api.dataset import DatasetFacts, TrainSplit
-    from ddbench.api.synthesizer import Job, JobResult
     from ddbench.data import Prepared
+    from ddbench.distilled import DistilledSet
     from ddbench.planning import Plan
     from ddbench.plugins import Entry
     from ddbench.store import Artefact, Store
@@ -57,6 +56,8 @@ class Session:
     fresh: bool = False
     teachers: dict[str, tuple[TrainedNetwork, Mapping[str, Any]]] = field(default_factory=dict)
     sets: dict[str, DistilledSet] = field(default_factory=dict)
+    loaded: dict[str, Any] = field(default_factory=dict)
+    """Priors and experts, ready for use, by the key of their stage."""
     _replaced: set[str] = field(default_factory=set)
 
     @property
@@ -103,15 +104,6 @@ def teacher(session: Session, stage: TeacherStage) -> tuple[TrainedNetwork, Mapp
         card = {**artefact.card, **session.store.annotations("teachers", stage.key)}
         session.teachers[stage.key] = (network, card)
     return session.teachers[stage.key]
-
-
-def distilled(session: Session, stage: DistilledStage) -> DistilledSet:
-    """Return the stage's distilled set, made job by job if the store has none."""
-    if stage.key not in session.sets:
-        with session.store.lock(stage.key):
-            artefact = session.find("distilled", stage.key) or _distil(session, stage)
-        session.sets[stage.key] = DistilledSet.open(artefact)
-    return session.sets[stage.key]
 
 
 def labels(session: Session, stage: LabelsStage, data: StudentData) -> tuple[StoredLabels, Mapping[str, Any]]:
@@ -210,7 +202,7 @@ def _train_teacher(session: Session, stage: TeacherStage) -> Artefact:
         "std": trained.std.tolist(),
         "made": dict(trained.card),
         "plugin": plugin_block(choice.entry),
-        "precision": network_settings(context.precision),
+        "precision": {**network_settings(context.precision), NOTES: context.notes},
         "cost": {"seconds": context.spent_before_s + cost.seconds, "peak_bytes": cost.peak_bytes},
     }
     with session.store.writing("teachers", stage.key, card) as folder:
@@ -218,7 +210,7 @@ def _train_teacher(session: Session, stage: TeacherStage) -> Artefact:
             {name: tensor.detach().cpu().contiguous().clone() for name, tensor in trained.module.state_dict().items()},
             folder / "weights.safetensors",
         )
-    return _stored(session, "teachers", stage.key)
+    return stored(session, "teachers", stage.key)
 
 
 def _load_teacher(session: Session, stage: TeacherStage, artefact: Artefact) -> TrainedNetwork:
@@ -237,25 +229,6 @@ def _test_top1(session: Session, stage: TeacherStage, network: TrainedNetwork) -
         return predict_top1(network, session.test, precision=stage.precision, device=session.device)
 
 
-def _distil(session: Session, stage: DistilledStage) -> Artefact:
-    synthesizer, options = stage.method.synthesizer, stage.method.options
-    needs = {name: teacher(session, need_stage)[0] for name, (_, need_stage) in stage.needs.items()}
-    with running(session, stage.key, stage.title, stage.precision) as context:
-        parts = {job.index: context.folder / f"job-{job.index:06d}.safetensors" for job in stage.jobs}
-        shown = context.shown
-        for number, group in enumerate(stage.groups):
-            if all(parts[job.index].is_file() for job in group):
-                continue
-            context.needs = needs
-            context.generator = generator_for("recover", stage.seed, group[0].index)
-            context.shown = GroupProgress(shown, number, len(stage.groups))
-            with measured(session.device) as cost:
-                results = synthesizer.run(context, options.values, group)
-            _keep_jobs(session, stage, group, results, (parts, cost))
-            context.forget_checkpoint()
-        return _join(session, stage, list(parts.values()), context.precision)
-
-
 def _label(session: Session, stage: LabelsStage, data: StudentData) -> Artefact:
     shape = (training_epochs(stage.recipe, len(data.labels)), len(data.labels), session.facts.num_classes)
     card = {
@@ -266,124 +239,33 @@ def _label(session: Session, stage: LabelsStage, data: StudentData) -> Artefact:
         "view_seed": stage.view_seed,
     }
     with running(session, stage.key, stage.title, stage.distilled.precision) as context:
-        run = RunSettings(session.device, context.precision, progress=context.progress)
+        run = RunSettings(session.device, context.precision, progress=context.progress, note=context.note)
         with session.store.writing("labels", stage.key, card) as folder:
             with measured(session.device) as cost:
                 epochs = label_epochs(data, stage.recipe, view_seed=stage.view_seed, run=run)
                 write_labels(folder / LABELS, epochs, shape=shape, view_seed=stage.view_seed)
+            card["precision"] = {**network_settings(context.precision), NOTES: context.notes}
             card["cost"] = vars(cost)
-    return _stored(session, "labels", stage.key)
+    return stored(session, "labels", stage.key)
 
 
-def _keep_jobs(
-    session: Session,
-    stage: DistilledStage,
-    group: Sequence[Job],
-    results: Sequence[JobResult],
-    where: tuple[Mapping[int, Path], Cost],
-) -> None:
-    """Check a group's results and write each job's file, whole or not at all."""
-    from safetensors.torch import save
-
-    parts, cost = where
-    if len(results) != len(group):
-        raise PluginFailed(f"synthesizer {stage.method.name!r} returned {len(results)} results for a group of {len(group)} jobs")
-    for job, result in zip(group, results, strict=True):
-        check_result(stage, job, result)
-        about = {"space": result.space, "seconds": str(cost.seconds / len(group)), "peak_bytes": str(cost.peak_bytes or 0)}
-        session.store.write_file(parts[job.index], save(job_tensors(result), metadata=about))
-
-
-def check_result(stage: DistilledStage, job: Job, result: JobResult) -> None:
-    """Raise unless a job's result is what its plan promised.
-
-    Raises:
-        PluginFailed: Labels, shape, dtype or range are wrong; the message says which.
-        SpecialValue: Images hold NaN or infinity.
-    """
-    who = f"synthesizer {stage.method.name!r}, job {job.index}"
-    images, labels = result.images, result.labels
-    if labels.dtype != torch.int64 or tuple(labels.tolist()) != job.labels:
-        raise PluginFailed(f"{who}: labels are not the int64 labels of the plan")
-    if tuple(images.shape) != (len(job.labels), *stage.facts.shape):
-        raise PluginFailed(f"{who}: images are {tuple(images.shape)}, not {(len(job.labels), *stage.facts.shape)}")
-    if images.dtype != (torch.uint8 if result.space == "uint8" else torch.float32):
-        raise PluginFailed(f"{who}: images in space {result.space!r} are {images.dtype}; uint8 or float32 is meant")
-    if images.is_floating_point() and not bool(images.isfinite().all()):
-        raise SpecialValue(f"{who}: images hold NaN or infinity; try a smaller learning rate (-o lr=…) or --precision fp32")
-    if result.space == "unit" and (images.amin() < 0 or images.amax() > 1):
-        raise PluginFailed(f"{who}: images in space 'unit' leave [0, 1]")
-    _check_soft(who, result, stage.facts)
-
-
-def _check_soft(who: str, result: JobResult, facts: DatasetFacts) -> None:
-    soft = result.soft_labels
-    if soft is None:
-        return
-    if tuple(soft.shape) != (len(result.labels), facts.num_classes) or soft.dtype != torch.float32:
-        raise PluginFailed(
-            f"{who}: soft labels are {soft.dtype} {tuple(soft.shape)}, not float32 ({len(result.labels)}, {facts.num_classes})"
-        )
-    if bool((soft < 0).any()) or bool((soft.sum(dim=1) - 1).abs().max() > 1e-3):
-        raise PluginFailed(f"{who}: soft labels are no probabilities")
-
-
-def _join(session: Session, stage: DistilledStage, parts: list[Path], precision: Precision) -> Artefact:
-    about = [_metadata(part) for part in parts]
-    if len({entry["space"] for entry in about}) != 1:
-        raise PluginFailed(
-            f"synthesizer {stage.method.name!r} gave jobs in different spaces: {sorted({entry['space'] for entry in about})}"
-        )
-    options = stage.method.options
-    card = {
-        **common_card(session, "distilled", stage.key),
-        "synthesizer": stage.method.name,
-        "options": options.dump(),
-        "sources": dict(options.sources),
-        "ipc": stage.ipc,
-        "distill_seed": stage.seed,
-        "start": stage.method.synthesizer.start(options.values),
-        "space": about[0]["space"],
-        "images": sum(len(job.labels) for job in stage.jobs),
-        "shape": list(stage.facts.shape),
-        "needs": {name: need.key for name, (_, need) in stage.needs.items()},
-        "jobs": len(stage.jobs),
-        "groups": [len(group) for group in stage.groups],
-        "plugin": plugin_block(stage.method.entry),
-        "precision": network_settings(precision),
-        "cost": {
-            "seconds": sum(float(entry["seconds"]) for entry in about),
-            "peak_bytes": max(int(entry["peak_bytes"]) for entry in about),
-        },
-    }
-    with session.store.writing("distilled", stage.key, card) as folder:
-        join_jobs(parts, folder / DATA)
-        _preview(folder, card, stage.facts)
-    return _stored(session, "distilled", stage.key)
-
-
-def _preview(folder: Path, card: Mapping[str, Any], facts: DatasetFacts) -> None:
-    from safetensors import safe_open
-
-    with safe_open(folder / DATA, framework="pt") as file:
-        labels = file.get_tensor("labels")
-        images = file.get_slice("images")
-        shown = shown_in_preview(labels)
-        picked = torch.cat([images[index : index + 1] for index in shown])
-    write_preview(to_pixels(picked, card["space"], facts.mean, facts.std), labels[shown], folder / PREVIEW)
-
-
-def _metadata(part: Path) -> dict[str, str]:
-    from safetensors import safe_open
-
-    with safe_open(part, framework="numpy") as file:
-        return dict(file.metadata())
-
-
-def _stored(session: Session, kind: str, key: str) -> Artefact:
+def stored(session: Session, kind: str, key: str) -> Artefact:
     """Return the artefact just written, and forget the work folder it was made in."""
     session.store.discard_work(key)
     artefact = session.store.find(kind, key)
     if artefact is None:
         raise PluginFailed(f"{kind} {key} was written but cannot be read back; is the disk sound?")
     return artefact
+
+
+def all_notes(about: Sequence[Mapping[str, str]]) -> list[str]:
+    """Return what did not go as the precision says in any group, each line once."""
+    return list(dict.fromkeys(line for entry in about for line in json.loads(entry.get(NOTES, "[]"))))
+
+
+def file_metadata(part: Path) -> dict[str, str]:
+    """Return what a safetensors file tells of itself."""
+    from safetensors import safe_open
+
+    with safe_open(part, framework="numpy") as file:
+        return dict(file.metadata())

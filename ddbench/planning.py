@@ -9,16 +9,17 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ddbench import cells as coordinates
-from ddbench.cells import Cell, Method, Request, TeacherChoice
+from ddbench.api.context import Precision
+from ddbench.cells import Cell, ExpertsChoice, Method, PriorChoice, Request, TeacherChoice
 from ddbench.data import Prepared, defaults_for, open_dataset
 from ddbench.errors import BadRequest, LabelsTooLarge
 from ddbench.estimates import LONG_S, Estimates
 from ddbench.networks import resolve as resolve_network
-from ddbench.stages import DistilledStage, LabelsStage, StudentStage, TeacherStage
+from ddbench.stages import DistilledStage, ExpertsStage, LabelsStage, NeedStage, PriorStage, StudentStage, TeacherStage
 from ddbench.training.precision import resolve_precision
 
 if TYPE_CHECKING:
-    from ddbench.api.context import Need, Precision
+    from ddbench.api.context import Need
     from ddbench.api.dataset import DatasetDefaults, DatasetFacts
     from ddbench.api.network import NetworkFamily, NetworkSpec
     from ddbench.api.protocol import ProtocolSpec
@@ -158,6 +159,8 @@ class _Planner:
         self.estimates = Estimates(self.families)
         self.notes: dict[str, None] = {}
         self._precisions: dict[object, Precision] = {}
+        self._sets: dict[tuple[int, int], DistilledStage] = {}
+        """By method and distill seed: cells of one set share its stage, so that its jobs are planned and hashed once."""
 
     def plan(self) -> Plan:
         request, defaults = self.request, self.defaults
@@ -167,9 +170,9 @@ class _Planner:
             raise BadRequest(f"ipc must be at least 1, given {ipc}")
         methods = coordinates.methods(request, self.plugins, self.facts)
         students = [self._student(name) for name in request.students or defaults.students]
-        choice = self._choice() if self.recipe.needs_teacher or any(self._needs(method) for method in methods) else None
+        choice = self._choice() if self.recipe.needs_teacher or any(self._asks_teacher(method) for method in methods) else None
         way = [choice.entry] if choice else [self.plugins.get("teacher", coordinates.DEFAULT_WAY)]
-        coordinates.check_preset(request, [*(method.entry for method in methods), *way])
+        coordinates.check_preset(request, [*(entry for method in methods for entry in self._entries(method)), *way])
         evaluators = [self.plugins.get("evaluator", name) for name in request.evaluators]
         planned = [self._planned(cell, evaluators) for cell in self._cells(methods, students, choice, ipc, (seeds[0], seeds[1]))]
         self._refuse_large_labels(planned)
@@ -177,6 +180,12 @@ class _Planner:
         threads = self._threads(planned)
         whole = Plan(request, self.data, defaults, self.device, threads, self.available, tuple(planned), stages, tuple(self.notes))
         return replace(whole, notes=(*whole.notes, *self._cheaper(whole.expected_s, way[0])))
+
+    def _entries(self, method: Method) -> Iterator[Entry]:
+        """Give everything in a method that may have presets."""
+        yield method.entry
+        yield from (part.entry for part in method.parts.values())
+        yield from (self.plugins.get("prior", need.name) for need in method.needs(self.facts).values() if need.kind == "prior")
 
     def _cheaper(self, expected_s: float, way: Entry) -> Iterator[str]:
         """Give the note that names the cheaper recipe, where a run takes hours and was not asked for by name."""
@@ -212,7 +221,7 @@ class _Planner:
             asked = method.name in self.request.synthesizers
             for variant in filter(None, (method, coordinates.zero_iterations(method))):
                 role: coordinates.Role = "asked" if asked and variant is method else "control"
-                needed = choice if self.recipe.needs_teacher or self._needs(variant) else None
+                needed = choice if self.recipe.needs_teacher or self._asks_teacher(variant) else None
                 for student in students:
                     first = Cell(variant, self.facts, ipc, needed, student, self.recipe, 0, 0, role)
                     yield from coordinates.expand(first, seeds)
@@ -237,17 +246,20 @@ class _Planner:
     def _network(self, name: str) -> NetworkSpec:
         return resolve_network(name, self.families, shape=self.facts.shape, num_classes=self.facts.num_classes)
 
-    def _choice(self, request: Request | None = None) -> TeacherChoice:
-        request = request or self.request
-        entry, network = coordinates.teacher_way(request, self.plugins, self.defaults.teacher)
+    def _choice(self, name: str = "teacher", need: Need | None = None) -> TeacherChoice:
+        """Return the user's teacher, or the one that a need names, its options under the need's own name."""
+        asked = replace(self.request, teacher=need.name) if need and need.name else self.request
+        entry, network = coordinates.teacher_way(asked, self.plugins, self.defaults.teacher)
         spec = self._network(network)
-        return TeacherChoice(entry, coordinates.teacher_options(entry, request, self.facts), spec, self._family(spec))
+        options = coordinates.needed_options(entry, self.request, self.facts, name=name, need=need)
+        return TeacherChoice(entry, options, spec, self._family(spec))
 
     def _family(self, spec: NetworkSpec) -> Entry:
         return self.plugins.get("network", spec.name.partition("/")[0])
 
-    def _needs(self, method: Method) -> Mapping[str, Need]:
-        return method.synthesizer.needs(method.options.values, self.facts)
+    def _asks_teacher(self, method: Method) -> bool:
+        """Return whether a method needs the teacher that the user chose for the cell."""
+        return any(need.kind == "teacher" and not need.name for need in method.needs(self.facts).values())
 
     def _planned(self, cell: Cell, evaluators: list[Entry]) -> PlannedCell:
         answers = self._teacher(cell.choice) if cell.recipe.needs_teacher and cell.choice else None
@@ -269,14 +281,39 @@ class _Planner:
         return TeacherStage(choice, self.facts, self._precision(self.estimates.teacher(choice, self.facts)))
 
     def _distilled(self, cell: Cell) -> DistilledStage:
-        needs = {name: (need, self._teacher(self._needed(need, cell))) for name, need in self._needs(cell.method).items()}
-        work = self.estimates.recover(cell.method, cell.facts, cell.ipc, [stage.choice.network for _, stage in needs.values()])
-        return DistilledStage(cell.method, self.facts, cell.ipc, cell.distill_seed, needs, self._precision(work))
+        known = (id(cell.method), cell.distill_seed)  # the methods live as long as the plan is made
+        if known not in self._sets:
+            self._sets[known] = self._new_distilled(cell)
+        return self._sets[known]
 
-    def _needed(self, need: Need, cell: Cell) -> TeacherChoice:
-        if not need.name and cell.choice:
-            return cell.choice
-        return self._choice(replace(self.request, teacher=need.name or None))
+    def _new_distilled(self, cell: Cell) -> DistilledStage:
+        needs = {name: (need, self._needed(name, need, cell)) for name, need in cell.method.needs(self.facts).items()}
+        stage = DistilledStage(cell.method, self.facts, cell.ipc, cell.distill_seed, needs, Precision())
+        return replace(stage, precision=self._precision(self.estimates.of(stage)[0]))
+
+    def _needed(self, name: str, need: Need, cell: Cell) -> NeedStage:
+        """Return the stage that makes a need, its options under the need's own name on the command line."""
+        if need.kind == "prior":
+            return self._prior(name, need)
+        if need.kind == "experts":
+            return self._experts(name, need)
+        return self._teacher(cell.choice if cell.choice and not need.name else self._choice(name, need))
+
+    def _prior(self, name: str, need: Need) -> PriorStage:
+        """Return a prior's stage.
+
+        Raises:
+            PriorMismatch: It is for images of another shape, or for other classes.
+        """
+        entry = self.plugins.get("prior", need.name)
+        choice = PriorChoice(entry, coordinates.needed_options(entry, self.request, self.facts, name=name, need=need))
+        choice.prior.spaces(choice.options.values, self.facts)
+        return PriorStage(choice, self.facts, self._precision(self.estimates.prior(choice, self.facts)))
+
+    def _experts(self, name: str, need: Need) -> ExpertsStage:
+        spec = self._network(need.name)
+        choice = ExpertsChoice(coordinates.experts_options(self.request, name=name, need=need), spec, self._family(spec))
+        return ExpertsStage(choice, self.facts, self._precision(self.estimates.experts(choice, self.facts)))
 
     def _precision(self, work: Work) -> Precision:
         if work not in self._precisions:
@@ -306,13 +343,12 @@ class _Planner:
         """Give every shared stage once, in the order they are made, then the students together."""
         store, seen = self.workspace.store, set[str]()
         for one in planned:
-            shared: list[TeacherStage | DistilledStage] = [stage for _, stage in one.stage.distilled.needs.values()]
+            shared: list[NeedStage | DistilledStage] = [stage for _, stage in one.stage.distilled.needs.values()]
             shared += [one.stage.teacher] if one.stage.teacher else []
             for stage in (*shared, one.stage.distilled):
                 if stage.key not in seen:
                     seen.add(stage.key)
-                    kind = "teachers" if isinstance(stage, TeacherStage) else "distilled"
-                    stored = (store.root / kind / stage.key).is_dir()
+                    stored = (store.root / stage.folder / stage.key).is_dir()
                     yield PlannedStage(stage.title, stage.key, stored, self.estimates.seconds(stage, self.device))
         missing = [one for one in planned if not one.stored]
         seconds = sum(self.estimates.seconds(one.stage, self.device) for one in missing)

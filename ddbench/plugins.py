@@ -17,7 +17,10 @@ from ddbench import hookspecs
 from ddbench.api.dataset import DatasetSource
 from ddbench.api.evaluator import Evaluator
 from ddbench.api.network import NetworkFamily
+from ddbench.api.objective import Objective
+from ddbench.api.prior import Prior
 from ddbench.api.protocol import ProtocolSpec
+from ddbench.api.selector import Selector
 from ddbench.api.synthesizer import Synthesizer
 from ddbench.api.teacher import Teacher
 from ddbench.errors import NameClash, PluginFailed, UnknownName
@@ -31,6 +34,9 @@ KINDS: dict[str, tuple[str, type[Any]]] = {
     "network": ("ddbench_networks", NetworkFamily),
     "teacher": ("ddbench_teachers", Teacher),
     "synthesizer": ("ddbench_synthesizers", Synthesizer),
+    "prior": ("ddbench_priors", Prior),
+    "objective": ("ddbench_objectives", Objective),
+    "selector": ("ddbench_selectors", Selector),
     "evaluator": ("ddbench_evaluators", Evaluator),
     "protocol": ("ddbench_protocols", ProtocolSpec),
 }

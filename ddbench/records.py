@@ -13,7 +13,7 @@ import pydantic
 from ddbench.api.protocol import LabelRegime
 from ddbench.errors import ArtefactDamaged
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 UNREPEATABLE = ("time", "cost", "host", "sha256")
 """Blocks that may differ between two runs that are otherwise the same, byte for byte."""
@@ -109,13 +109,13 @@ class StageCost(_Block):
 class Record(_Block):
     """One trained student and its numbers, with everything that decides them."""
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     key: str
     ddbench_version: str
     numerics_version: int
     cell: CellBlock
     options: Mapping[str, OptionsBlock]
-    """By `synthesizer`, `teacher`."""
+    """By `synthesizer`, `teacher`, and what else took part: `objective`, `selector`, and needs by their names."""
     protocol: Mapping[str, Any]
     protocol_sha256: str
     student: Mapping[str, Any]
@@ -123,6 +123,10 @@ class Record(_Block):
     plugins: tuple[PluginBlock, ...]
     dataset: DatasetBlock
     teacher_key: str | None
+    needs: Mapping[str, str] = {}
+    """Keys of what was made for the synthesizer, by name: its teacher, prior, experts, classifier."""
+    external_data: bool = False
+    """Whether other images than the dataset's train split went into it, by way of a prior."""
     distilled_key: str
     distilled_sha256: str
     labels_key: str | None
@@ -200,7 +204,12 @@ def _unchanged(content: dict[str, Any]) -> dict[str, Any]:
     return content
 
 
-MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _unchanged}
+def _from_1(content: dict[str, Any]) -> dict[str, Any]:
+    """Return a record of version 1 as one of version 2: its only need, if any, was the teacher."""
+    return {**content, "schema_version": 2}
+
+
+MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _from_1, 2: _unchanged}
 """By schema version: how content of that version becomes content of the current one."""
 
 

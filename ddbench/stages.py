@@ -6,8 +6,9 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
+from ddbench.api.experts import EXPERTS_VERSION
 from ddbench.records import canonical
 from ddbench.store import key_of
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from ddbench.api.network import NetworkSpec
     from ddbench.api.protocol import ProtocolSpec
     from ddbench.api.synthesizer import Job
-    from ddbench.cells import Cell, Method, TeacherChoice
+    from ddbench.cells import Cell, ExpertsChoice, Method, PriorChoice, TeacherChoice
     from ddbench.plugins import Entry
 
 
@@ -43,6 +44,7 @@ class TeacherStage:
     choice: TeacherChoice
     facts: DatasetFacts
     precision: Precision
+    folder: ClassVar[str] = "teachers"
 
     @cached_property
     def key(self) -> str:
@@ -64,6 +66,63 @@ class TeacherStage:
 
 
 @dataclass(frozen=True)
+class PriorStage:
+    """A generative prior, trained on the real train split or as it comes, and judged by the quality gate."""
+
+    choice: PriorChoice
+    facts: DatasetFacts
+    precision: Precision
+    folder: ClassVar[str] = "priors"
+
+    @cached_property
+    def key(self) -> str:
+        return key_of(
+            stage="prior",
+            prior=identity(self.choice.entry),
+            fingerprint=self.choice.prior.fingerprint(self.choice.options.values),
+            options=self.choice.options.dump(),
+            dataset=dataset_identity(self.facts),
+            seed=self.choice.seed,
+            dtype=self.precision.dtype,
+        )
+
+    @property
+    def title(self) -> str:
+        return f"prior {self.choice.name}"
+
+
+@dataclass(frozen=True)
+class ExpertsStage:
+    """Training trajectories on the real train split."""
+
+    choice: ExpertsChoice
+    facts: DatasetFacts
+    precision: Precision
+    folder: ClassVar[str] = "experts"
+
+    @cached_property
+    def key(self) -> str:
+        return key_of(
+            stage="experts",
+            version=EXPERTS_VERSION,
+            options=self.choice.options.dump(),
+            network=network_identity(self.choice.network),
+            family=identity(self.choice.family),
+            dataset=dataset_identity(self.facts),
+            seed=self.choice.seed,
+            dtype=self.precision.dtype,
+        )
+
+    @property
+    def title(self) -> str:
+        return self.choice.name
+
+
+NeedStage = TeacherStage | PriorStage | ExpertsStage
+"""What a synthesizer may need made before it starts."""
+
+
+@dataclass(frozen=True)
 class DistilledStage:
     """Recover: a distilled set."""
 
@@ -71,8 +130,9 @@ class DistilledStage:
     facts: DatasetFacts
     ipc: int
     seed: int
-    needs: Mapping[str, tuple[Need, TeacherStage]]
+    needs: Mapping[str, tuple[Need, NeedStage]]
     precision: Precision
+    folder: ClassVar[str] = "distilled"
 
     @cached_property
     def jobs(self) -> Sequence[Job]:
@@ -91,12 +151,23 @@ class DistilledStage:
             stage="distilled",
             synthesizer=identity(self.method.entry),
             options=self.method.options.dump(),
+            **self._parts(),
             dataset=dataset_identity(self.facts),
             needs={name: stage.key for name, (_, stage) in self.needs.items()},
             jobs=hashlib.sha256(canonical(plan)).hexdigest(),
             seed=self.seed,
             dtype=self.precision.dtype,
         )
+
+    def _parts(self) -> dict[str, Any]:
+        """Return what of the method's parts decides results; nothing where it has none, as in keys from before there were any."""
+        parts = self.method.parts.items()
+        return {"parts": {kind: [identity(part.entry), part.options.dump()] for kind, part in parts}} if parts else {}
+
+    @property
+    def teachers(self) -> dict[str, TeacherStage]:
+        """The needs that are teachers, by name."""
+        return {name: stage for name, (_, stage) in self.needs.items() if isinstance(stage, TeacherStage)}
 
     @property
     def title(self) -> str:

@@ -19,7 +19,7 @@ import filelock
 from ddbench.errors import ArtefactDamaged, StoreProblem
 from ddbench.records import Record, canonical, checksum, read_record
 
-KINDS = ("teachers", "distilled", "labels")
+KINDS = ("teachers", "priors", "experts", "distilled", "labels")
 """Artefacts that are folders with a card."""
 
 KEY_LENGTH = 20

@@ -12,19 +12,20 @@ import numpy as np
 import torch
 
 import ddbench
-from ddbench import making
+from ddbench import distilling, making
 from ddbench.api.network import TrainedNetwork
 from ddbench.context import Throttled, network_settings
 from ddbench.costs import Cost, host, measured
-from ddbench.errors import BadRequest, SpecialValue
+from ddbench.errors import SpecialValue
 from ddbench.evaluation import StudentEvaluation
 from ddbench.networks import build, count_parameters
 from ddbench.records import MetricBlock, Record, finite
 from ddbench.seeding import generator_for
-from ddbench.stages import network_identity
+from ddbench.stages import ExpertsStage, PriorStage, network_identity
 from ddbench.store import NUMERICS_VERSION
 from ddbench.training.loop import RunSettings, Trained
 from ddbench.training.students import Student, StudentData, StudentSeeds, train_student
+from ddbench.training.zca import whitening_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -72,7 +73,8 @@ def _made(session: Session, stage: StudentStage, title: str) -> Record:
         with measured(session.device) as training:
             trained = _train(session, stage, inputs, Throttled(shown))
         with measured(session.device) as testing, making.unlocked(session.test):
-            metrics, sidecar = _evaluate(session, stage, inputs, trained)
+            metrics, sidecar, notes = _evaluate(session, stage, inputs, trained)
+    trained = replace(trained, notes=tuple(dict.fromkeys((*trained.notes, *notes))))
     times = {"started": started.isoformat(timespec="seconds"), "finished": datetime.now(UTC).isoformat(timespec="seconds")}
     costs = {"student": training, "test": testing}
     return session.store.add_record(_record(session, stage, inputs, trained, (metrics, times, costs)), sidecar)
@@ -80,11 +82,9 @@ def _made(session: Session, stage: StudentStage, title: str) -> Record:
 
 def _inputs(session: Session, stage: StudentStage) -> Inputs:
     """Return the distilled set as the student learns from it, with its teacher's answers where they are stored."""
-    distilled = making.distilled(session, stage.distilled)
+    distilled = distilling.distilled(session, stage.distilled)
     teacher = making.teacher(session, stage.teacher)[0] if stage.teacher else None
     lr = distilled.extras.get(LEARNED_LR)
-    if distilled.space == "zca":
-        raise BadRequest(f"set {distilled.folder.name} is ZCA-whitened and test images are not yet: its score would be wrong")
     data = StudentData(
         images=distilled.images,
         labels=distilled.labels,
@@ -109,8 +109,10 @@ def _train(session: Session, stage: StudentStage, inputs: Inputs, shown: Throttl
     return train_student(Student(network, cell.student), inputs.data, cell.recipe, seeds=seeds, run=run)
 
 
-def _evaluate(session: Session, stage: StudentStage, inputs: Inputs, trained: Trained) -> tuple[list[MetricBlock], bytes]:
-    """Return every evaluator's metrics, and the sidecar with the predictions."""
+def _evaluate(
+    session: Session, stage: StudentStage, inputs: Inputs, trained: Trained
+) -> tuple[list[MetricBlock], bytes, Sequence[str]]:
+    """Return every evaluator's metrics, the sidecar with the predictions, and what did not go as the precision says."""
     facts, recipe = session.facts, stage.cell.recipe
     mean, std = (torch.tensor(values, device=session.device) for values in (facts.mean, facts.std))
     student = TrainedNetwork(trained.network, facts.classes, mean, std)
@@ -125,6 +127,7 @@ def _evaluate(session: Session, stage: StudentStage, inputs: Inputs, trained: Tr
         generator=generator_for("evaluation", stage.cell.eval_seed),
         test=session.test,
         view=recipe.test,
+        whitening=whitening_of(session.train) if inputs.distilled.space == "zca" else None,
         precision=stage.precision,
     )
     of_set = replace(of_student, trained=None)
@@ -134,7 +137,7 @@ def _evaluate(session: Session, stage: StudentStage, inputs: Inputs, trained: Tr
         found, kept = _answer(entry, of_student if entry.value.scope == "student" else of_set)
         metrics.extend(found)
         tensors.update({f"{entry.name}.{name}": tensor for name, tensor in kept.items()})
-    return metrics, _npz(tensors)
+    return metrics, _npz(tensors), of_student.notes
 
 
 def _answer(entry: Entry, context: StudentEvaluation) -> tuple[list[MetricBlock], Mapping[str, Tensor]]:
@@ -175,6 +178,10 @@ def _record(
             "test_order_sha256": session.data.order_sha256["test"],
         },
         teacher_key=cell.choice and _teacher_key(stage),
+        needs={name: need.key for name, (_, need) in stage.distilled.needs.items()},
+        external_data=any(
+            need.choice.prior.external_data for _, need in stage.distilled.needs.values() if isinstance(need, PriorStage)
+        ),
         distilled_key=stage.distilled.key,
         distilled_sha256=inputs.distilled.sha256,
         labels_key=stage.labels.key if stage.labels else None,
@@ -206,13 +213,17 @@ def _options(stage: StudentStage) -> dict[str, Any]:
     resolved = {"synthesizer": stage.cell.method.options}
     if stage.cell.choice:
         resolved["teacher"] = stage.cell.choice.options
+    resolved |= {kind: part.options for kind, part in stage.cell.method.parts.items()}
+    resolved |= {name: need.choice.options for name, (_, need) in stage.distilled.needs.items()}
     return {name: {"values": options.dump(), "sources": dict(options.sources)} for name, options in resolved.items()}
 
 
 def _plugin_blocks(session: Session, stage: StudentStage) -> list[dict[str, Any]]:
     cell = stage.cell
     entries = [cell.method.entry, stage.family, session.workspace.plugins.get("protocol", cell.protocol), *stage.evaluators]
-    if cell.choice:
+    entries += [part.entry for part in cell.method.parts.values()]
+    entries += [need.choice.entry for _, need in stage.distilled.needs.values() if not isinstance(need, ExpertsStage)]
+    if cell.choice and cell.choice.entry not in entries:
         entries.append(cell.choice.entry)
     return [making.plugin_block(entry) for entry in entries]
 
@@ -220,7 +231,8 @@ def _plugin_blocks(session: Session, stage: StudentStage) -> list[dict[str, Any]
 def _teacher_key(stage: StudentStage) -> str | None:
     if stage.teacher:
         return stage.teacher.key
-    return next((need.key for _, need in stage.distilled.needs.values()), None)
+    chosen = stage.cell.choice
+    return next((need.key for need in stage.distilled.teachers.values() if need.choice == chosen), None)
 
 
 def _bytes(session: Session, stage: StudentStage, inputs: Inputs) -> dict[str, int]:
@@ -240,6 +252,9 @@ def _stage_costs(session: Session, stage: StudentStage, inputs: Inputs) -> dict[
     key = _teacher_key(stage)
     if key is not None:
         costs["squeeze"] = session.store.card("teachers", key)["cost"]
+    for name, (_, need) in stage.distilled.needs.items():
+        if need.key != key:
+            costs[name] = session.store.card(need.folder, need.key)["cost"]
     if inputs.label_cost is not None:
         costs["relabel"] = inputs.label_cost
     return costs

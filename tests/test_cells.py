@@ -13,8 +13,8 @@ from ddbench.cells import (
     derived_preset,
     expand,
     methods,
+    needed_options,
     presets_of,
-    teacher_options,
     teacher_way,
     zero_iterations,
 )
@@ -94,7 +94,7 @@ def test_a_teacher_is_a_way_a_network_or_both(plugins, given, preset, way, netwo
 
 def test_a_teachers_options_come_under_its_prefix(plugins):
     entry, _ = teacher_way(Request(("dwa",)), plugins, "resnet18")
-    options = teacher_options(entry, Request(("dwa",), options={"teacher.epochs": "2", "rho": "0.1"}), facts())
+    options = needed_options(entry, Request(("dwa",), options={"teacher.epochs": "2", "rho": "0.1"}), facts())
     assert options.values.epochs == 2
     assert options.values.lr == 0.1
 

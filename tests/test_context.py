@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -71,6 +73,18 @@ def test_a_checkpoint_does_not_change_with_what_it_was_made_from(context, clock)
     assert context.resumed()["w"].tolist() == [1.0, 1.0, 1.0]
 
 
+def test_a_note_is_kept_once_and_comes_back_with_the_checkpoint(context, clock):
+    clock.now += 11
+    context.note("half as many images at once")
+    context.note("half as many images at once")
+    context.checkpoint({"w": torch.ones(1)})
+    context.note("after the checkpoint")
+    assert context.notes == ["half as many images at once", "after the checkpoint"]
+    again = replace(context, notes=[])
+    assert set(again.resumed()) == {"w"}
+    assert again.notes == ["half as many images at once"]
+
+
 def test_progress_reads_scalars_a_few_times_a_second_and_at_the_end(clock):
     seen = Seen()
     throttled = Throttled(seen)
@@ -98,3 +112,13 @@ def test_a_fresh_network_depends_on_the_generator_alone(context):
 def test_an_unknown_network_is_refused(context):
     with pytest.raises(UnknownName):
         context.network("toy/nothing-like-it", generator_for("x"))
+
+
+def test_a_scalar_that_carries_a_graph_is_read_like_any_other():
+    class Shown:
+        def update(self, step, total, **scalars):
+            self.scalars = scalars
+
+    shown = Shown()
+    Throttled(shown).progress(1, 1, loss=torch.ones((), requires_grad=True) * 2, rate=0.5)
+    assert shown.scalars == {"loss": 2.0, "rate": 0.5}

@@ -81,6 +81,47 @@ def test_learnt_labels_and_whatever_else_a_method_leaves_are_kept(tmp_path):
     assert found.space == "unit"
 
 
+class Noting(Gives):
+    """Notes something about every job but the first, and is killed before job `stop`, after a checkpoint."""
+
+    def __init__(self, stop=None):
+        super().__init__(lambda r: {})
+        self.stop = stop
+
+    def result(self, ctx, job):
+        ctx.resumed()
+        if job.index:
+            ctx.note("half as many images at once")
+        if job.index == self.stop:
+            ctx.note(f"seen before the kill in job {job.index}")
+            ctx._kept = float("-inf")
+            ctx.checkpoint({})
+            raise KeyboardInterrupt
+        return JobResult(torch.zeros(len(job.labels), *ctx.train.facts.shape), torch.tensor(job.labels), space="unit")
+
+
+def test_what_did_not_go_as_planned_is_in_the_manifest_once_however_often_and_also_after_a_kill(tmp_path):
+    whole = Bench(tmp_path / "whole").distil(Noting(), ipc=3).manifest["precision"]
+    assert whole == {"dtype": "fp32", "compile": False, "channels_last": False, "notes": ["half as many images at once"]}
+    with pytest.raises(KeyboardInterrupt):
+        Bench(tmp_path / "killed").distil(Noting(stop=2), ipc=3)
+    resumed = Bench(tmp_path / "killed").distil(Noting(), ipc=3).manifest["precision"]["notes"]
+    assert resumed == ["half as many images at once", "seen before the kill in job 2"]
+
+
+def test_a_teachers_card_keeps_what_did_not_go_as_planned(tmp_path, monkeypatch):
+    from ddbench.testing.toys import ToyTeacher
+
+    train = ToyTeacher.train
+    monkeypatch.setattr(
+        ToyTeacher, "train", lambda self, ctx, o, network: ctx.note("running uncompiled") or train(self, ctx, o, network)
+    )
+    bench = Bench(tmp_path)
+    session = bench.session()
+    session.teachers.clear()
+    assert teacher(session, bench.teacher())[1]["precision"]["notes"] == ["running uncompiled"]
+
+
 def test_a_stored_teacher_comes_back_with_equal_weights_and_only_for_its_own_classes(tmp_path):
     bench = Bench(tmp_path)
     first = bench.session()

@@ -79,6 +79,18 @@ def workspace_at(store):
     return open_workspace(Settings(Path(store or "/nonexistent"), (), ()), Silent())
 
 
+def test_a_record_shows_what_did_not_go_as_planned_when_its_set_was_made(store, monkeypatch):
+    from ddbench_plugins.baselines.random import Random
+
+    run = Random.run
+    monkeypatch.setattr(Random, "run", lambda self, ctx, o, group: ctx.note("running uncompiled") or run(self, ctx, o, group))
+    record = ddbench.run("random", store=store, **HARD).records[0]
+    assert record.precision.recover["notes"] == ["running uncompiled"]
+    assert record.precision.notes == ()
+    kept = Store(store).record(record.key)
+    assert kept.precision.recover["notes"] == ["running uncompiled"]
+
+
 def test_one_teacher_serves_every_cell_and_is_tested_only_after_it_was_stored(store):
     outcome = ddbench.run("herding", store=store, **SOFT)
     kept = Store(store)

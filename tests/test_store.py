@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from ddbench.errors import ArtefactDamaged, StoreProblem
-from ddbench.records import read_record
+from ddbench.records import checksum, read_record
 from ddbench.store import Store, key_of
 from factory import a_record
 
@@ -106,6 +106,15 @@ def test_an_edited_record_fails_its_own_checksum(store):
     content["metrics"][0]["value"] = 0.9
     with pytest.raises(ArtefactDamaged, match="checksum"):
         read_record(json.dumps(content))
+
+
+def test_a_record_of_version_1_is_read_as_one_without_needs(store):
+    content = a_record(key=KEY).model_dump(mode="json")
+    del content["needs"], content["external_data"]
+    content["schema_version"] = 1
+    content["sha256"] = checksum(content)
+    read = read_record(json.dumps(content))
+    assert (read.schema_version, read.needs, read.external_data, read.sha256) == (2, {}, False, content["sha256"])
 
 
 @pytest.mark.parametrize(

@@ -1,126 +1,162 @@
-"""Measures what the project promises about speed and memory, and prints the table. Nothing here is a test.
+"""Measures what the project promises about speed and memory, and prints the tables. Nothing here is a test.
 
-    python benchmarks/perf/run.py [--only main-job,start-up,...] [--json FILE]
+    python benchmarks/perf/run.py [--only PART,... | --skip PART,... | --short] [--json FILE] [--write docs/performance.md]
+    python benchmarks/perf/run.py --read FILE ...        print what was measured before
 
-Each figure is measured in fresh processes on this machine; the hardware is printed above the table.
+A ratio compares the fast path with a plain, eager twin in one process, alternating, after warm-up. The machine's own matrix
+product is measured before and after. Other figures are measured in fresh processes.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import statistics
-import subprocess
+import importlib
 import sys
-import tempfile
-import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+import traceback
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import torch
+if TYPE_CHECKING:
+    import torch
+    from results import Peak, Results
 
-from ddbench.costs import host
+RATIOS = {
+    "recover-step": "recover",
+    "recover-stacked": "recover",
+    "recover-dwa": "recover",
+    "student-soft": "students",
+    "student-hard": "students",
+    "student-whole": "students",
+    "squeeze": "students",
+    "dm-step": "matching",
+    "dc-step": "matching",
+    "eval-seeds": "cells",
+}
+"""Parts that compare, with the module of each: it is imported only when the part is measured, for it brings torch."""
 
+FIGURES = ("cell-overhead", "start-up", "opening", "memory", "main-job")
+"""Parts that measure plain numbers."""
 
-@dataclass(frozen=True)
-class Figure:
-    """One measured number beside what is promised."""
-
-    name: str
-    value: float
-    unit: str
-    promised: str
-    runs: int
-
-
-def timed(command: list[str], environment: dict[str, str]) -> float:
-    """Return the wall seconds of a command that must succeed."""
-    begun = time.perf_counter()
-    subprocess.run(command, env={**os.environ, **environment}, check=True, capture_output=True)  # noqa: S603 - our own commands
-    return time.perf_counter() - begun
-
-
-def main_job() -> list[Figure]:
-    """Measure `ddbench run dwa` on digits into a fresh store."""
-    with tempfile.TemporaryDirectory() as folder:
-        seconds = timed([sys.executable, "-m", "ddbench", "run", "dwa"], {"DDBENCH_STORE": folder, "DDBENCH_DATA": ""})
-    return [Figure("digits main job, `ddbench run dwa`", seconds, "s", "at most 90", 1)]
+LONG = ("student-whole", "squeeze", "eval-seeds", "main-job")
+"""Parts that take minutes."""
 
 
-def start_up() -> list[Figure]:
-    """Measure how long the two commands take that must not load torch."""
-    figures = []
-    for words in (["--help"], ["list", "synthesizers"]):
-        times = [timed([sys.executable, "-m", "ddbench", *words], {}) for _ in range(7)]
-        figures.append(Figure(f"`ddbench {' '.join(words)}`", statistics.median(times[1:]), "s", "at most 0.6", 6))
-    return figures
+def main() -> int:
+    """Measure and print; return 1 where a part failed."""
+    arguments = parser().parse_args()
+    if arguments.read:
+        from results import read
+
+        results, failed = read(arguments.read), list[str]()
+    else:
+        results, failed = measure(chosen(arguments), threads=arguments.threads, device=arguments.device)
+    report(results, arguments)
+    return 1 if failed else 0
 
 
-OPEN = """
-import sys, time
-from pathlib import Path
-from ddbench.data import open_dataset
-import numpy, pydantic
-begun = time.perf_counter()
-opened = open_dataset("cifar100", roots=[Path(sys.argv[1])], sources={}, offline=True, report=lambda *_: None)
-print(time.perf_counter() - begun)
-"""
+def parser() -> argparse.ArgumentParser:
+    """Return the command line."""
+    names = [*RATIOS, *FIGURES]
+    made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made.add_argument("--only", type=_parts, default=names, metavar="PART,...", help=f"of {', '.join(names)}")
+    made.add_argument("--skip", type=_parts, default=[], metavar="PART,...", help="measure the others")
+    made.add_argument("--short", action="store_true", help=f"skip what takes minutes: {', '.join(LONG)}")
+    made.add_argument("--threads", type=int, help="CPU threads of this process; torch's choice by default")
+    made.add_argument("--device", default="cpu", help="where the ratios are measured; cpu by default")
+    made.add_argument("--json", type=Path, help="also write everything to this file")
+    made.add_argument("--write", type=Path, metavar="PAGE", help="also fill the page's place for the tables")
+    made.add_argument("--read", type=Path, nargs="+", metavar="FILE", help="measure nothing; take files that --json wrote")
+    return made
 
 
-def opening() -> list[Figure]:
-    """Measure how long the prepared CIFAR-100 takes to open once its hashes are known."""
-    root = os.environ.get("DDBENCH_DATA", "")
-    if not (Path(root) / "cifar100" / "dataset.json").is_file():
-        print("opening: skipped, DDBENCH_DATA has no cifar100", file=sys.stderr)
-        return []
-    command = [sys.executable, "-c", OPEN, root]
-    times = [float(subprocess.run(command, check=True, capture_output=True, text=True).stdout) for _ in range(6)]  # noqa: S603 - the same
-    return [Figure("prepared CIFAR-100, open", statistics.median(times[1:]), "s", "under 0.3", 5)]
+def chosen(arguments: argparse.Namespace) -> list[str]:
+    """Return the parts to measure, in the order of the tables."""
+    skipped = {*arguments.skip, *(LONG if arguments.short else ())}
+    return [name for name in (*RATIOS, *FIGURES) if name in arguments.only and name not in skipped]
 
 
-MEMORY = """
-import sys
-from pathlib import Path
-import ddbench
-out = ddbench.run("dwa", store=Path(sys.argv[1]), ipc=int(sys.argv[2]), students=["convnet3"], eval_seeds=1, smoke=0.01,
-                  options={"iterations": 20, "teacher.epochs": 1})
-print(max(r.cost["recover"].peak_bytes for r in out.records if r.cell.synthesizer == "dwa"))
-"""
+def measure(names: Sequence[str], *, threads: int | None, device: str) -> tuple[Results, list[str]]:
+    """Return what the parts measure, and the names of those that failed; the others go on."""
+    import torch
+    from results import Results
+
+    from ddbench.costs import host
+
+    if threads:
+        torch.set_num_threads(threads)
+    place = torch.device(device)
+    results, failed = Results(host(place, torch.get_num_threads())), []
+    compares = any(name in RATIOS for name in names)
+    before = _matrix_peaks(place) if compares else {}
+    for name in names:
+        print(f"measuring {name} …", file=sys.stderr)
+        try:
+            _add(results, name, place)
+        except Exception:  # noqa: BLE001 - an hour's other parts are worth keeping
+            failed.append(name)
+            traceback.print_exc()
+    after = _matrix_peaks(place) if compares else {}
+    results.peaks |= {dtype: _peak(before[dtype], after[dtype]) for dtype in before}
+    return results, failed
 
 
-def memory() -> list[Figure]:
-    """Measure the peak memory of recover at a small and a large ipc."""
-    peaks = {}
-    for ipc in (2, 80):
-        with tempfile.TemporaryDirectory() as folder:
-            command = [sys.executable, "-c", MEMORY, folder, str(ipc)]
-            done = subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603 - the same
-            peaks[ipc] = int(done.stdout.split()[-1])
-    return [
-        Figure("peak memory of recover on digits, ipc 80 against ipc 2", peaks[80] / peaks[2], "×", "does not grow with ipc", 1)
-    ]
+def report(results: Results, arguments: argparse.Namespace) -> None:
+    """Print the tables, and write what was asked for."""
+    from results import fill, markdown, show
+    from rich.console import Console
 
-
-PARTS: dict[str, Callable[[], list[Figure]]] = {"start-up": start_up, "opening": opening, "memory": memory, "main-job": main_job}
-
-
-def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", default=",".join(PARTS), help="parts, with commas between them")
-    parser.add_argument("--json", type=Path, help="also write the figures to this file")
-    arguments = parser.parse_args()
-    machine = host(torch.device("cpu"), torch.get_num_threads())
-    print(f"{machine['cpu']}, {machine['cores']} cores, {machine['system']}, torch {machine['packages']['torch']}\n")
-    figures = [figure for part in arguments.only.split(",") for figure in PARTS[part]()]
-    width = max(len(figure.name) for figure in figures)
-    for figure in figures:
-        print(f"{figure.name:<{width}}  {figure.value:8.2f} {figure.unit:<2} {figure.promised} (median of {figure.runs})")
+    show(results, Console(width=None if sys.stdout.isatty() else 240))
     if arguments.json:
-        arguments.json.write_text(json.dumps({"host": machine, "figures": [asdict(figure) for figure in figures]}, indent=1))
+        arguments.json.write_text(results.to_json())
+    if arguments.write:
+        fill(arguments.write, markdown(results))
+
+
+def _add(results: Results, name: str, device: torch.device) -> None:
+    if name in RATIOS:
+        results.ratios += _part(RATIOS[name], "PARTS", name, device)()
+    elif name == "cell-overhead":
+        results.figures += _part("cells", "FIGURES", name, device)()
+    else:
+        results.figures += _part("figures", "PARTS", name, device)()
+
+
+def _part(module: str, table: str, name: str, device: torch.device) -> Callable[[], list[Any]]:
+    """Return a part of a module; a module that measures on devices has the device in `DEVICE`."""
+    loaded = importlib.import_module(module)
+    if hasattr(loaded, "DEVICE"):
+        setattr(loaded, "DEVICE", device)  # noqa: B010 - a module's name that only some modules have
+    parts: dict[str, Callable[[], list[Any]]] = getattr(loaded, table)
+    return parts[name]
+
+
+def _matrix_peaks(device: torch.device) -> dict[str, float]:
+    """Return the speed of a matrix product by dtype, of those that the device computes itself."""
+    import torch
+    from pairs import matrix_peak
+
+    from ddbench.training.precision import device_abilities
+
+    peaks = {"fp32": matrix_peak(device, torch.float32)}
+    if device_abilities(device).bf16:
+        peaks["bf16"] = matrix_peak(device, torch.bfloat16)
+    return peaks
+
+
+def _peak(before: float, after: float) -> Peak:
+    from results import Peak
+
+    return Peak(before, after)
+
+
+def _parts(text: str) -> list[str]:
+    """Return the parts of a list with commas."""
+    names, known = text.split(","), {*RATIOS, *FIGURES}
+    if unknown := [name for name in names if name not in known]:
+        raise argparse.ArgumentTypeError(f"there is no part {unknown[0]!r}; there are: {', '.join((*RATIOS, *FIGURES))}")
+    return names
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
     from ddbench.api.dataset import TrainSplit
-    from ddbench.api.network import TrainedNetwork
 
 
 @dataclass(frozen=True)
@@ -28,9 +27,32 @@ class Precision:
 class Need:
     """Something the runner makes, stores and shares before a synthesizer starts."""
 
-    kind: Literal["teacher"]
+    kind: Literal["teacher", "prior", "experts"]
     name: str = ""
-    """A network's or a way's name; empty for the teacher that the user chose for the cell."""
+    """Teacher: a network's or a way's name; empty for the teacher that the user chose for the cell. Prior: its name. Experts:
+    the network they are."""
+    options: Mapping[str, object] = field(default_factory=dict)
+    """What it is asked to be made with; the command line overrides it under the need's own name (`-o prior.steps=3000`)."""
+
+
+PartKind = Literal["objective", "selector"]
+
+
+@dataclass(frozen=True)
+class Use:
+    """A part of another plugin that a synthesizer works with."""
+
+    name: str
+    options: Mapping[str, object] = field(default_factory=dict)
+    """What it is asked to work with; the command line overrides it under the part's kind (`-o objective.batch_real=64`)."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """An objective or a selector, with its resolved options."""
+
+    value: Any
+    options: Any
 
 
 class Context(Protocol):
@@ -41,12 +63,17 @@ class Context(Protocol):
     generator: torch.Generator
     """On the CPU, seeded by the stage's own seed; draw on the CPU and move, so that devices agree."""
     precision: Precision
-    needs: Mapping[str, TrainedNetwork]
+    needs: Mapping[str, Any]
+    """By the names in `needs`: a `TrainedNetwork`, a `LoadedPrior`, or `Experts`."""
     offline: bool
     """When true nothing may be downloaded."""
 
     def progress(self, step: int, total: int, **scalars: Tensor | float) -> None:
         """Tell how far the stage is; scalars are read at most a few times a second, so calling it costs no sync."""
+        ...
+
+    def note(self, line: str) -> None:
+        """Keep a line on what did not go as `precision` says; equal lines are kept once, in the card and in records."""
         ...
 
     def checkpoint(self, state: Mapping[str, Tensor]) -> None:
@@ -55,6 +82,14 @@ class Context(Protocol):
 
     def resumed(self) -> Mapping[str, Tensor] | None:
         """Return the last state kept by an interrupted run of the same stage, or None."""
+        ...
+
+    def plugin(self, kind: PartKind) -> Part:
+        """Return the objective or the selector that the synthesizer said it uses, with its options.
+
+        Raises:
+            BadRequest: Its `uses` names none of the kind.
+        """
         ...
 
     def network(self, name: str, generator: torch.Generator) -> nn.Module:

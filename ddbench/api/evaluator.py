@@ -34,7 +34,8 @@ class EvaluationContext(Protocol):
     train: TrainSplit
     distilled: DistilledSet
     student: TrainedNetwork
-    """The trained student; scope `student` only (reading it in scope `set` raises BadRequest)."""
+    """The trained student; scope `student` only (reading it in scope `set` raises BadRequest). Where the set is in the space
+    `zca` it takes whitened images; `logits` sees to that."""
     teacher: TrainedNetwork | None
     """The teacher whose answers the student learns from; None under hard labels."""
     soft_label_bytes: int

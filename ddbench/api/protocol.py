@@ -21,6 +21,22 @@ DSA_GROUPS = "color_crop_cutout_flip_scale_rotate"
 """Every group of augmentations that DSA draws from."""
 
 
+def known_groups(strategy: str) -> str:
+    """Return the strategy if every group in it is one of DSA's.
+
+    Raises:
+        ValueError: One is not.
+    """
+    unknown = set(strategy.split("_")) - set(DSA_GROUPS.split("_"))
+    if unknown:
+        raise ValueError(f"unknown group of dsa: {', '.join(sorted(unknown))}; known: {DSA_GROUPS}")
+    return strategy
+
+
+DsaStrategy = Annotated[str, pydantic.AfterValidator(known_groups)]
+"""Groups of DSA joined by `_`, for options."""
+
+
 class _Part(pydantic.BaseModel, frozen=True, extra="forbid"):
     """A part of a protocol; unknown keys are errors."""
 
@@ -83,17 +99,9 @@ class Augment(_Part):
     pad: int = Field(4, ge=0, description="`crop`: black border before a random crop of the original size.")
     pixels: int = Field(1, ge=0, description="`shift`: the largest shift along each axis, filled with black.")
     scale: tuple[float, float] = Field((0.08, 1.0), description="`rrc`: area of the crop; its aspect ratio is 3/4 to 4/3.")
-    strategy: str = Field(
+    strategy: DsaStrategy = Field(
         DSA_GROUPS, description="`dsa`: groups of which one is drawn for the whole batch; its parameters differ by image."
     )
-
-    @pydantic.field_validator("strategy")
-    @classmethod
-    def _knows_groups(cls, strategy: str) -> str:
-        unknown = set(strategy.split("_")) - set(DSA_GROUPS.split("_"))
-        if unknown:
-            raise ValueError(f"unknown group of dsa: {', '.join(sorted(unknown))}; known: {DSA_GROUPS}")
-        return strategy
 
 
 class Mix(_Part):

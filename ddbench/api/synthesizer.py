@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ddbench.api.context import Context, Need
+    from ddbench.api.context import Context, Need, PartKind, Use
     from ddbench.api.dataset import DatasetFacts
     from ddbench.options import Options
 
@@ -61,6 +61,10 @@ class Synthesizer(Protocol):
         """Return what must be made before the first job, by the name under which `ctx.needs` gives it."""
         ...
 
+    def uses(self, o: Options) -> Mapping[PartKind, Use]:  # noqa: ARG002 - for those that override it
+        """Return the objective and the selector that `run` works with; none unless overridden."""
+        return {}
+
     def jobs(self, o: Options, facts: DatasetFacts, ipc: int, seed: int) -> Sequence[Job]:
         """Return the plan of a distilled set with `ipc` images of each class.
 
@@ -76,6 +80,11 @@ class Synthesizer(Protocol):
     def run(self, ctx: Context, o: Options, group: Sequence[Job]) -> Sequence[JobResult]:
         """Return one result per job of a fixed group, in order; a group may be computed stacked."""
         ...
+
+
+def one_job(facts: DatasetFacts, ipc: int, seed: int) -> list[Job]:
+    """Return a single job with all images, image index by image index: for methods whose images depend on one another."""
+    return [Job(index=0, labels=tuple(range(facts.num_classes)) * ipc, seed=seed)]
 
 
 def jobs_per_image_index(facts: DatasetFacts, ipc: int, seed: int) -> list[Job]:

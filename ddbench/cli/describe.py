@@ -18,6 +18,9 @@ OWN_FAMILY = "ddbench"
 
 BOUNDS = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}
 
+PREFIXED = {"teacher", "prior", "objective", "selector"}
+"""Kinds whose options stand under the kind's own name on the command line."""
+
 Row = dict[str, Any]
 
 
@@ -62,7 +65,7 @@ def dataset(plugins: Plugins, settings: Settings, name: str) -> Row:
     if name in plugins.names("dataset"):
         row = one(plugins, "dataset", name)
         return row | {"facts": row["facts"] | facts}
-    plain: Row = {"kind": "dataset", "name": name, "options": [], "flag": "", "presets": []}
+    plain: Row = {"kind": "dataset", "name": name, "options": [], "flag": "", "works_with": [], "presets": []}
     return plain | {"about": "in prepared form under a data root", "facts": {"origin": here.origin} | facts}
 
 
@@ -114,6 +117,8 @@ def one(plugins: Plugins, kind: str, name: str) -> Row:
         UnknownName: Nobody registered it.
         NameClash: More than one plugin did.
     """
+    from ddbench.cli.parts import works_with
+
     entry = plugins.get(kind, name)
     model = getattr(entry.value, "options", None)
     return {
@@ -122,7 +127,8 @@ def one(plugins: Plugins, kind: str, name: str) -> Row:
         "about": _about(entry.value),
         "facts": _facts(entry),
         "options": options_of(model) if model is not None else [],
-        "flag": "teacher." if kind == "teacher" else "",
+        "flag": f"{kind}." if kind in PREFIXED else "",
+        "works_with": works_with(entry, plugins),
         "presets": [_preset(preset) for preset in _presets(entry, kind).values()],
     }
 
@@ -182,6 +188,11 @@ def _facts(entry: Entry) -> Row:
             | {"origin": value.origin, "download_bytes": value.download_bytes}
             | (asdict(value.defaults) if value.defaults else {})
         )
+    if entry.kind == "prior":
+        from ddbench.cli.parts import spaces
+
+        known = {"licence": value.licence, "external_data": value.external_data, "gated": value.gated}
+        return facts | known | spaces(entry)
     return facts | ({"scope": value.scope} if entry.kind == "evaluator" else {})
 
 
@@ -190,9 +201,9 @@ def _plain(part: object) -> object:
 
 
 def _presets(entry: Entry, kind: str) -> Mapping[str, Preset]:
-    from ddbench.cells import presets_of
+    from ddbench.cells import WITH_PRESETS, presets_of
 
-    return presets_of(entry) if kind in {"synthesizer", "teacher"} else {}
+    return presets_of(entry) if kind in WITH_PRESETS else {}
 
 
 def _preset(preset: Preset) -> Row:

@@ -11,7 +11,18 @@ if TYPE_CHECKING:
     from ddbench.plugins import Plugins
     from ddbench.settings import Settings
 
-KINDS = ("synthesizers", "teachers", "datasets", "networks", "protocols", "evaluators", "plugins")
+KINDS = (
+    "synthesizers",
+    "teachers",
+    "datasets",
+    "networks",
+    "protocols",
+    "evaluators",
+    "priors",
+    "objectives",
+    "selectors",
+    "plugins",
+)
 
 Row = dict[str, Any]
 
@@ -74,12 +85,20 @@ def _networks_text(rows: list[Row], *, whole: bool) -> str:
 
 
 def _detail_text(row: Row) -> str:
+    from ddbench.cli import parts
     from ddbench.cli.describe import options_lines
 
     blocks = [f"{row['kind']} {row['name']}", row["about"]]
     blocks.append(columns([(name, str(value)) for name, value in row["facts"].items() if value not in (None, "")], indent=2))
     if row["options"]:
         blocks.append(f"options (-o {row['flag']}NAME=VALUE)\n{columns(options_lines(row['options']), indent=2)}")
+    if row["works_with"]:
+        blocks.append(f"works with, unless options say otherwise\n{columns(list(parts.lines(row['works_with'])), indent=2)}")
+    blocks += [
+        f"{need['role']} (-o {need['flag']}NAME=VALUE)\n{columns(options_lines(need['takes']), indent=2)}"
+        for need in row["works_with"]
+        if "takes" in need
+    ]
     for preset in row["presets"]:
         values = [(name, f"{one['value']}", str(one["source"])) for name, one in preset["options"].items()]
         blocks.append(f"preset {preset['name']}: {preset['title']}\n{columns(values, indent=2)}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import torch
@@ -20,15 +21,15 @@ def draw_real(train: TrainSplit, job: Job) -> Tensor:
     """Return int64 (N,): a train position for each of the job's labels.
 
     Each class has one permutation of its train images, seeded by the distill seed and the label alone; job `i` takes
-    element `i` of it. So images are distinct across jobs, a smaller set is a prefix of a larger one, and every method that
-    starts from real images starts from those that `random` draws at the same seed.
+    element `i` of it, or, where it names the class `r` times, elements `i r` to `i r + r - 1` in order. So images are distinct
+    across jobs, a smaller set is a prefix of a larger one, one job with all images (`one_job`) draws what one job per image index
+    draws, and every method that starts from real images starts from those that `random` draws at the same seed.
 
     Raises:
-        NotEnoughImages: A class holds no image number `job.index`, or the job names a class more than once.
+        NotEnoughImages: A class holds too few images.
     """
-    if len(set(job.labels)) != len(job.labels):
-        raise NotEnoughImages(f"job {job.index} names a class more than once; a job draws one real image of each class")
-    return torch.stack([_drawn(train, job, label) for label in job.labels])
+    drawn = {label: iter(_drawn(train, job, label, times)) for label, times in Counter(job.labels).items()}
+    return torch.stack([next(drawn[label]) for label in job.labels])
 
 
 def refuse_small_classes(facts: DatasetFacts, ipc: int) -> None:
@@ -50,10 +51,11 @@ def _too_few(facts: DatasetFacts, label: int, wanted: int) -> NotEnoughImages:
     )
 
 
-def _drawn(train: TrainSplit, job: Job, label: int) -> Tensor:
+def _drawn(train: TrainSplit, job: Job, label: int, times: int) -> Tensor:
+    """Return int64 (times,): the train positions that a job takes of one class."""
     positions = train.indices(label).cpu()
-    count = len(positions)
-    if job.index >= count:
-        raise _too_few(train.facts, label, job.index + 1)
-    order = torch.randperm(count, generator=generator_for("real images", job.seed, label))
-    return positions[order[job.index]]
+    first, end = job.index * times, (job.index + 1) * times
+    if end > len(positions):
+        raise _too_few(train.facts, label, end)
+    order = torch.randperm(len(positions), generator=generator_for("real images", job.seed, label))
+    return positions[order[first:end]]

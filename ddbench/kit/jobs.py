@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -13,9 +14,11 @@ from torch import Tensor
 
 from ddbench.api.synthesizer import Job, JobResult
 from ddbench.errors import SpecialValue
+from ddbench.kit.descent import Start
 from ddbench.kit.draw import draw_real
+from ddbench.kit.making import Making
 from ddbench.kit.pixels import Pixels, refuse_no_jpeg
-from ddbench.kit.recover import RecoverRecipe, RecoverState, Start, recover
+from ddbench.kit.recover import RecoverRecipe, recover
 from ddbench.kit.tapped import TappedTeacher, tapped_teacher
 from ddbench.kit.views import views_of
 from ddbench.seeding import generator_for
@@ -27,8 +30,6 @@ if TYPE_CHECKING:
 STACKED_IMAGES = 500
 STACKED_PIXELS = STACKED_IMAGES * 32 * 32
 """How much is optimised at once at most, where jobs are small: a machine is well used by it and memory is not."""
-
-CHECKPOINT_STEPS = 50
 
 Adjust = Callable[[TappedTeacher, "Starts", int], Tensor | None]
 """Moves the tapped teacher's weights before class batch `number`, and may return a gradient to add in its first step.
@@ -101,6 +102,7 @@ def recover_jobs(ctx: Context, recipe: RecoverRecipe, group: Sequence[Job], *, a
     Raises:
         BadRequest: The teacher has no batch norm, or JPEG cannot hold images of that many channels.
         NotEnoughImages: A class cannot give the real images to start from.
+        OutOfMemory: Memory does not suffice for one job.
         SpecialValue: Images became NaN or infinite.
     """
     if recipe.jpeg:
@@ -124,64 +126,46 @@ def _untouched(starts: Starts) -> Tensor:
 
 def _recovered(starts: Starts, adjust: Adjust | None) -> Tensor:
     """Return uint8 (G, labels, C, H, W): the optimised images."""
-    ctx = starts.ctx
+    making = Making.resumed(starts.ctx, starts.group, (len(starts), starts.recipe.iterations))
+    while making.present:
+        try:
+            _recover_side_by_side(replace(starts, group=making.present), making, adjust)
+        except RuntimeError as error:  # what torch raises where memory runs out, and for all else
+            making.retreat(error)
+        else:
+            making.finish_jobs()
+            continue
+        _free_memory(starts.ctx.device)
+    return torch.stack(making.made)
+
+
+def _recover_side_by_side(starts: Starts, making: Making, adjust: Adjust | None) -> None:
+    """Optimise the images of some jobs at once, and keep each class batch as it is finished."""
+    ctx, recipe = starts.ctx, starts.recipe
     tapped = tapped_teacher(ctx.needs["teacher"].module, ctx.train.facts.shape, ctx.precision)
-    so_far = _SoFar.resumed(starts)
     for number in range(len(starts)):
         gradient = adjust(tapped, starts, number) if adjust else None
-        if number < len(so_far.done):
+        if number < len(making.done):
             continue
-        start = Start(starts.images(number), starts.labels(number), starts.views(number), gradient, so_far.state)
-        images = recover(tapped, start, starts.recipe, pixels=starts.pixels, watch=so_far.watch)
+        start = Start(starts.images(number), starts.labels(number), starts.views(number), gradient, making.state)
+        images = recover(tapped, start, recipe, pixels=starts.pixels, watch=making.watch)
+        _pass_on_notes(tapped, ctx)
         _refuse_special_values(images, starts)
-        so_far.finish(images)
-    return torch.cat(so_far.done, dim=1)
+        saved = starts.pixels.to_jpeg(images) if recipe.jpeg else starts.pixels.to_uint8(images)
+        making.finish_batch(_by_job(saved, starts))
 
 
-@dataclass
-class _SoFar:
-    """What of a group is made: finished class batches, and the state to go on from in the next one."""
+def _pass_on_notes(tapped: TappedTeacher, ctx: Context) -> None:
+    for line in tapped.notes:
+        ctx.note(line)
+    tapped.notes.clear()
 
-    starts: Starts
-    done: list[Tensor] = field(default_factory=list)
-    """Of each finished class batch: uint8 (G, B, C, H, W)."""
-    state: RecoverState | None = None
 
-    @classmethod
-    def resumed(cls, starts: Starts) -> _SoFar:
-        """Return what an interrupted run of the same group left, or nothing made."""
-        kept = starts.ctx.resumed()
-        if kept is None or kept["jobs"].tolist() != [job.index for job in starts.group]:
-            return cls(starts)
-        device = starts.ctx.device
-        tensors = {name: kept[name].to(device) for name in ("images", "exp_avg", "exp_avg_sq")}
-        done = [kept[f"done.{number}"].to(device) for number in range(int(kept["finished"]))]
-        return cls(starts, done, RecoverState(step=int(kept["step"]), **tensors))
-
-    def watch(self, state: RecoverState, ce: Tensor, bn: Tensor) -> None:
-        """Report a step, and keep the state now and then."""
-        ctx, steps = self.starts.ctx, self.starts.recipe.iterations
-        ctx.progress(len(self.done) * steps + state.step, len(self.starts) * steps, ce=ce, bn=bn)
-        if state.step % CHECKPOINT_STEPS == 0:
-            ctx.checkpoint(self._tensors(state))
-
-    def finish(self, images: Tensor) -> None:
-        """Keep a class batch's images as they will be saved."""
-        pixels = self.starts.pixels
-        saved = pixels.to_jpeg(images) if self.starts.recipe.jpeg else pixels.to_uint8(images)
-        self.done.append(_by_job(saved, self.starts))
-        self.state = None
-
-    def _tensors(self, state: RecoverState) -> dict[str, Tensor]:
-        return {
-            "jobs": torch.tensor([job.index for job in self.starts.group]),
-            "finished": torch.tensor(len(self.done)),
-            "step": torch.tensor(state.step),
-            "images": state.images,
-            "exp_avg": state.exp_avg,
-            "exp_avg_sq": state.exp_avg_sq,
-            **{f"done.{number}": part for number, part in enumerate(self.done)},
-        }
+def _free_memory(device: torch.device) -> None:
+    """Give back what a step that ran out of memory has left."""
+    gc.collect()
+    if device.type != "cpu":
+        torch.accelerator.empty_cache()
 
 
 def _by_job(images: Tensor, starts: Starts) -> Tensor:

@@ -12,6 +12,7 @@ from torch import Tensor
 from ddbench.errors import BadRequest
 
 if TYPE_CHECKING:
+    from ddbench.api.dataset import DatasetFacts
     from ddbench.api.network import TrainedNetwork
 
 JPEG_QUALITY = 75
@@ -31,6 +32,12 @@ class Pixels:
     def of(cls, network: TrainedNetwork, device: torch.device) -> Pixels:
         """Return the normalisation that a trained network expects."""
         return cls(network.mean.to(device).view(-1, 1, 1), network.std.to(device).view(-1, 1, 1))
+
+    @classmethod
+    def of_facts(cls, facts: DatasetFacts, device: torch.device) -> Pixels:
+        """Return a dataset's own normalisation."""
+        mean, std = (torch.tensor(values, device=device).view(-1, 1, 1) for values in (facts.mean, facts.std))
+        return cls(mean, std)
 
     def normalise(self, images: Tensor) -> Tensor:
         """Return float (N, C, H, W), normalised, of uint8 images."""

@@ -44,8 +44,14 @@ class Tap(nn.Module):
 class TappedTeacher(nn.Module):
     """A frozen copy of a teacher in eval mode; gives logits and how far each layer's statistics are from the running ones.
 
-    The copy's weights may be moved in place (`load`, `restore`); the running statistics stay the teacher's.
+    The copy's weights may be moved in place (`load`, `restore`); the running statistics stay the teacher's. In bf16 the weights
+    are rounded once, when they move, and not in every step; what moves them sees them unrounded.
     """
+
+    moved: dict[str, Tensor]
+    """The weights it has now, by the names and in the dtype they have in the teacher."""
+    notes: list[str]
+    """One line for each thing that does not run as the stage's precision has it."""
 
     targets: Tensor
     """(2 K,): the running means of all layers end to end, then their running variances."""
@@ -68,10 +74,13 @@ class TappedTeacher(nn.Module):
         self.precision = precision or Precision()
         self.tape = Tape()
         self.originals = {name: values.detach() for name, values in teacher.named_parameters()}
+        self.moved = {name: values.clone() for name, values in self.originals.items()}
+        self.notes = []
         self.network = copy.deepcopy(teacher).eval().requires_grad_(requires_grad=False)
         self.network.to(memory_format=memory_format(self.precision))
-        self.moved = dict(self.network.named_parameters())
+        self.held = dict(self.network.named_parameters())
         taps = _in_use(self.network, _tapped(self.network, self.tape), shape)
+        _narrow(self.network, self.precision)
         self.layer_names = tuple(taps)
         self.order = [tap.index for tap in taps.values()]
         self._aim([tap.norm for tap in taps.values()])
@@ -108,6 +117,12 @@ class TappedTeacher(nn.Module):
         with torch.no_grad():
             for name, values in weights.items():
                 self.moved[name].copy_(values)
+                self.held[name].copy_(values)
+
+    def note(self, line: str) -> None:
+        """Keep a line in `notes`, once."""
+        if line not in self.notes:
+            self.notes.append(line)
 
     def restore(self) -> None:
         """Bring the teacher's own parameters back, bit for bit."""
@@ -136,6 +151,14 @@ def _tapped(network: nn.Module, tape: Tape) -> dict[str, Tap]:
             taps[name] = Tap(part, tape, len(taps))
             network.set_submodule(name, taps[name])
     return taps
+
+
+def _narrow(network: nn.Module, precision: Precision) -> None:
+    """Keep the weights that autocast would round in every step rounded; subclasses may compute with theirs first."""
+    if precision.dtype == "bf16":
+        for part in network.modules():
+            if type(part) in {nn.Conv2d, nn.Linear}:
+                part.to(torch.bfloat16)
 
 
 def _in_use(network: nn.Module, taps: dict[str, Tap], shape: tuple[int, int, int]) -> dict[str, Tap]:

@@ -108,6 +108,8 @@ def variant_of(record: Record, code: Code = "newest") -> Variant:
     settings = _texts("", record.options.get("synthesizer"))
     if record.cell.label_regime == "hard" and record.cell.teacher:
         settings |= {"teacher": record.cell.teacher} | _texts("teacher.", record.options.get("teacher"))
+    for name in set(record.options) - {"synthesizer", "teacher"}:  # objective, selector, and what else was needed
+        settings |= _texts(f"{name}.", record.options[name])
     settings |= {"version": synthesizer_version(record), "recover": str(record.precision.recover.get("dtype", ""))}
     if code == "each":
         settings["code"] = code_of(record)[:8]
@@ -128,9 +130,10 @@ def asked_for(records: Iterable[Record]) -> dict[str, set[str]]:
     """Return by synthesizer the options that somebody set by hand, on the command line or in a suite, and so wants to see."""
     found: dict[str, set[str]] = defaultdict(set)
     for record in records:
-        block = record.options.get("synthesizer")
-        sources = block.sources if block else {}
-        found[record.cell.synthesizer] |= {key for key, source in sources.items() if source in BY_HAND}
+        for name in set(record.options) - {"teacher"}:
+            prefix = "" if name == "synthesizer" else f"{name}."
+            sources = record.options[name].sources
+            found[record.cell.synthesizer] |= {f"{prefix}{key}" for key, source in sources.items() if source in BY_HAND}
     return found
 
 

@@ -125,6 +125,8 @@ def _training(record: Record) -> tuple[tuple[str, str], ...]:
         ("parameters", str(training.parameters)),
         ("precision", str(record.precision.student.get("dtype", ""))),
         ("loss", f"{sparkline(curve)}{ends}"),
+        *(("note", line) for line in record.precision.notes),
+        *(("note on the set", line) for line in record.precision.recover.get("notes", ())),
     )
 
 
@@ -195,7 +197,10 @@ def _common(card: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
     if plugin:
         by = f"{plugin.get('distribution')} {plugin.get('distribution_version')}"
         yield "plugin", f"{plugin.get('name')} version {plugin.get('version')}, {by}"
-    yield "precision", ", ".join(f"{name} {value}" for name, value in card.get("precision", {}).items())
+    settings = dict(card.get("precision", {}))
+    notes = settings.pop("notes", ())
+    yield "precision", ", ".join(f"{name} {value}" for name, value in settings.items())
+    yield from (("note", line) for line in notes)
 
 
 def _options(title: str, values: Mapping[str, Any], sources: Mapping[str, str]) -> Section:

@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import random
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import numpy as np
 import pytest
 import torch
 
+from ddbench.context import CHECKPOINT
 from ddbench.errors import TestSplitTouched
-from ddbench.options import Options
-from ddbench.testing.toys import Bench
+from ddbench.testing.bench import Bench
+from ddbench.testing.guards import Interrupted, every_option_has_help, global_state
 
 if TYPE_CHECKING:
     from ddbench.distilled import DistilledSet
-
-
-class Interrupted(Exception):
-    """Stands for a kill."""
 
 
 class SynthesizerConformance:
@@ -36,20 +31,28 @@ class SynthesizerConformance:
     """False for methods that give the same set for every distill seed."""
     balanced: ClassVar[bool] = True
     """False for methods that ignore ipc, such as the whole train split."""
+    parts: ClassVar[Mapping[Any, Sequence[Any]]] = {}
+    """What it uses, under `objective` and `selector`."""
+    priors: ClassVar[Sequence[Any]] = ()
+    """Priors that it needs."""
     nested: ClassVar[bool] = False
     """True where a set with fewer images per class is a prefix of one with more."""
 
     @pytest.fixture
     def bench(self, tmp_path: Path) -> Bench:
         """A bench with a store of its own."""
-        return Bench(tmp_path / "store")
+        return self.new_bench(tmp_path / "store")
+
+    def new_bench(self, root: Path) -> Bench:
+        """Return a bench that knows the parts and priors, with its store under `root`."""
+        return Bench(root, parts=self.parts, priors=self.priors)
 
     def distil(self, bench: Bench, *, ipc: int = 2, seed: int = 0, **more: Any) -> DistilledSet:
         """Return a set distilled with the class's options and more."""
         return bench.distil(self.synthesizer, ipc=ipc, seed=seed, options={**self.options, **more})
 
     def test_equal_seeds_give_equal_bytes(self, bench: Bench, tmp_path: Path) -> None:
-        assert self.distil(bench).sha256 == self.distil(Bench(tmp_path / "other")).sha256
+        assert self.distil(bench).sha256 == self.distil(self.new_bench(tmp_path / "other")).sha256
 
     def test_another_seed_gives_another_set_where_the_method_draws_anything(self, bench: Bench) -> None:
         same = self.distil(bench, seed=0).images.equal(self.distil(bench, seed=1).images)
@@ -93,9 +96,9 @@ class SynthesizerConformance:
             assert not any(inner._forward_hooks or inner._forward_pre_hooks for inner in module.modules())
 
     def test_nothing_global_is_changed(self, bench: Bench) -> None:
-        before = _global_state()
+        before = global_state()
         self.distil(bench)
-        assert _global_state() == before
+        assert global_state() == before
 
     def test_the_test_split_is_never_read(self, bench: Bench) -> None:
         session = bench.session()
@@ -106,7 +109,7 @@ class SynthesizerConformance:
 
     @pytest.mark.parametrize("written", [0, 1])
     def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(self, bench: Bench, tmp_path: Path, written: int) -> None:
-        whole = self.distil(Bench(tmp_path / "undisturbed"), ipc=3)
+        whole = self.distil(self.new_bench(tmp_path / "undisturbed"), ipc=3)
         if whole.manifest["jobs"] <= written:
             pytest.skip("the plan has too few jobs to be interrupted after one")
         session = bench.session()
@@ -115,15 +118,26 @@ class SynthesizerConformance:
             bench.distil(self.synthesizer, ipc=3, options=self.options, session=session)
         assert self.distil(bench, ipc=3).sha256 == whole.sha256
 
+    @pytest.mark.parametrize("kept", [1, 2])
+    def test_a_run_killed_after_a_checkpoint_ends_with_the_same_bytes(
+        self, bench: Bench, tmp_path: Path, kept: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        whole = self.distil(self.new_bench(tmp_path / "undisturbed"))
+        monkeypatch.setattr("ddbench.context.CHECKPOINT_INTERVAL_S", 0.0)
+        session = bench.session()
+        session.store.write_file = _stops_behind(kept, session.store.write_file)  # type: ignore[method-assign,assignment]
+        try:
+            bench.distil(self.synthesizer, ipc=2, options=self.options, session=session)
+        except Interrupted:
+            assert self.distil(bench).sha256 == whole.sha256
+        else:
+            pytest.skip("the method keeps fewer checkpoints")
+
     def test_every_option_has_help_and_unknown_ones_are_refused(self) -> None:
-        model = self.synthesizer.options
-        assert issubclass(model, Options)
-        assert [name for name, field in model.model_fields.items() if not field.description] == []
-        with pytest.raises(ValueError, match="Extra inputs"):
-            model(surely_no_option=1)
+        every_option_has_help(self.synthesizer.options)
 
     def test_without_iterations_real_starts_are_random_itself(self, bench: Bench) -> None:
-        options = self.synthesizer.options(**self.options)
+        options = self.synthesizer.options(**{name: value for name, value in self.options.items() if "." not in name})
         if self.synthesizer.start(options) != "real" or "iterations" not in type(options).model_fields:
             pytest.skip("the method does not optimise real images")
         from ddbench.kit.draw import draw_real
@@ -148,14 +162,15 @@ def _stops_after(count: int, write: Callable[[Path, bytes], None]) -> Callable[[
     return stopping
 
 
-def _global_state() -> tuple[Any, ...]:
-    return (
-        torch.get_rng_state().numpy().tobytes(),
-        np.random.get_state()[1].tobytes(),  # type: ignore[index]  # noqa: NPY002 - the legacy state is what is guarded
-        random.getstate(),
-        torch.is_grad_enabled(),
-        torch.get_default_dtype(),
-        torch.get_num_threads(),
-        torch.are_deterministic_algorithms_enabled(),
-        torch.backends.cudnn.benchmark,
-    )
+def _stops_behind(count: int, write: Callable[[Path, bytes], None]) -> Callable[[Path, bytes], None]:
+    """Return a writer that is interrupted once it has written so many checkpoints."""
+    left = [count]
+
+    def stopping(path: Path, content: bytes) -> None:
+        write(path, content)
+        if path.name == CHECKPOINT:
+            left[0] -= 1
+            if left[0] == 0:
+                raise Interrupted
+
+    return stopping

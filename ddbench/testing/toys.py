@@ -1,37 +1,30 @@
-"""A toy dataset and a bench that runs a synthesizer through the real harness, in a store of its own."""
+"""Toys: a dataset, networks, a teacher and experts, small enough to be made anew in every test."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
-from ddbench import making
-from ddbench.api.context import Precision
 from ddbench.api.network import NetworkFamily, NetworkSpec, TrainedNetwork
 from ddbench.api.teacher import Teacher
-from ddbench.cells import Method, TeacherChoice
-from ddbench.context import StageContext
-from ddbench.data import HeldSplit, Prepared, TestSplit, in_memory
-from ddbench.errors import UnknownName
-from ddbench.options import Layer, NoOptions, Options, Resolved, resolve
-from ddbench.plugins import Entry, Owner, Plugins
-from ddbench.seeding import generator_for, seeded_globally
-from ddbench.settings import Settings
-from ddbench.stages import DistilledStage, TeacherStage
-from ddbench.store import Store
-from ddbench.workspace import Workspace
+from ddbench.data import Prepared, in_memory
+from ddbench.errors import BadRequest, UnknownName
+from ddbench.networks import build
+from ddbench.options import NoOptions, Options
+from ddbench.seeding import derive_seed, generator_for, seeded_globally
+from ddbench.training.experts import train_expert
 
 if TYPE_CHECKING:
-    from ddbench.api.context import Context
-    from ddbench.api.synthesizer import Synthesizer
-    from ddbench.distilled import DistilledSet
+    from torch import Tensor
 
-OWNER = Owner("toy", "0", "toy", "ddbench.testing", "0")
+    from ddbench.api.context import Context
+    from ddbench.api.experts import ExpertOptions
+    from ddbench.context import StageContext
+
 CLASSES, PER_CLASS, SHAPE = 4, 12, (3, 8, 8)
 
 
@@ -49,13 +42,13 @@ def toy_dataset(shape: tuple[int, int, int] = SHAPE, *, classes: int = CLASSES, 
 
 
 class ToyFamily(NetworkFamily):
-    """One small network with batch norm, so that methods that match its statistics have some."""
+    """Two small networks: `toy/cnn` with batch norm, whose statistics methods match, and `toy/smooth` without norm or kinks."""
 
     name = "toy"
     version = 1
 
     def names(self) -> list[str]:
-        return ["cnn"]
+        return ["cnn", "smooth"]
 
     def fit(self, name: str, *, shape: tuple[int, int, int], num_classes: int) -> NetworkSpec:
         if name not in self.names():
@@ -64,6 +57,10 @@ class ToyFamily(NetworkFamily):
 
     def build(self, spec: NetworkSpec) -> nn.Module:
         channels = spec.shape[0]
+        if spec.name == "toy/smooth":
+            stem = [nn.Conv2d(channels, 8, 3, padding=1), nn.SiLU(), nn.AvgPool2d(2)]
+            body = [nn.Conv2d(8, 16, 3, padding=1), nn.SiLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten()]
+            return nn.Sequential(*stem, *body, nn.Linear(64, spec.num_classes))
         stem = [nn.Conv2d(channels, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.AvgPool2d(2)]
         body = [nn.Conv2d(8, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()]
         return nn.Sequential(*stem, *body, nn.Linear(16, spec.num_classes))
@@ -87,67 +84,39 @@ class ToyTeacher(Teacher):
         return TrainedNetwork(module.eval().requires_grad_(requires_grad=False), facts.classes, mean, std)
 
 
-@dataclass
-class Bench:
-    """Runs synthesizers on a toy dataset through the harness, into a store under `root`."""
+@dataclass(frozen=True)
+class ToyExperts:
+    """Trajectories of a toy network, trained when they are asked for and held in memory (`ddbench.Experts`)."""
 
-    root: Path
-    data: Prepared = field(default_factory=toy_dataset)
-    precision: Precision = field(default_factory=Precision)
+    spec: NetworkSpec
+    options: ExpertOptions
+    context: StageContext
+    """Where they are trained; its families build the network."""
+    seed: int = 0
+    _kept: dict[int, dict[str, Tensor]] = field(default_factory=dict)
 
-    def session(self) -> making.Session:
-        """Return a session as a fresh process would have it; its test split raises when it is touched."""
-        workspace = Workspace(Settings(self.root, (), ()), Store(self.root), _ToyPlugins())
-        train, test = HeldSplit(self.data), TestSplit(self.data, locked=True)
-        return making.Session(
-            workspace, self.data, train, test, torch.device("cpu"), torch.get_num_threads(), teachers=_preloaded(self)
-        )
+    @property
+    def network(self) -> str:
+        return self.spec.name
 
-    def stage(
-        self, synthesizer: Synthesizer, *, ipc: int, seed: int = 0, options: Mapping[str, Any] | None = None
-    ) -> DistilledStage:
-        """Return the stage that distils with a synthesizer."""
-        resolved = resolve(synthesizer.options, [Layer("test", options or {})], owner=f"synthesizer {synthesizer.name!r}")
-        method = Method(Entry("synthesizer", synthesizer.name, synthesizer, OWNER), resolved)
-        needs = {name: (need, self.teacher()) for name, need in synthesizer.needs(resolved.values, self.data.facts).items()}
-        return DistilledStage(method, self.data.facts, ipc, seed, needs, self.precision)
+    @property
+    def count(self) -> int:
+        return self.options.count
 
-    def teacher(self) -> TeacherStage:
-        """Return the stage of the toy teacher."""
-        facts = self.data.facts
-        network = ToyFamily().fit("cnn", shape=facts.shape, num_classes=facts.num_classes)
-        way, family = Entry("teacher", "toy", ToyTeacher(), OWNER), Entry("network", "toy", ToyFamily(), OWNER)
-        choice = TeacherChoice(way, Resolved(NoOptions(), {}), network, family)
-        return TeacherStage(choice, facts, Precision())
+    @property
+    def epochs(self) -> int:
+        return self.options.epochs
 
-    def distil(
-        self,
-        synthesizer: Synthesizer,
-        *,
-        ipc: int,
-        seed: int = 0,
-        options: Mapping[str, Any] | None = None,
-        session: making.Session | None = None,
-    ) -> DistilledSet:
-        """Return a distilled set; asked again with the same arguments, it comes from the store."""
-        return making.distilled(session or self.session(), self.stage(synthesizer, ipc=ipc, seed=seed, options=options))
+    @property
+    def card(self) -> Mapping[str, object]:
+        return {"network": self.network, "seed": self.seed, "options": self.options.model_dump(mode="json")}
 
-
-class _ToyPlugins(Plugins):
-    """Plugins of which only the toy network family is known."""
-
-    def __init__(self) -> None:
-        super().__init__((), found=[])
-
-    def all(self, kind: str) -> dict[str, Any]:
-        """Return the toy family, and nothing of any other kind."""
-        return {"toy": ToyFamily()} if kind == "network" else {}
-
-
-def _preloaded(bench: Bench) -> dict[str, Any]:
-    """Return the toy teacher as if it had been trained: no store, no test split."""
-    context = StageContext(
-        HeldSplit(bench.data), torch.device("cpu"), generator_for("toy teacher"), Precision(), {"toy": ToyFamily()}
-    )
-    stage = bench.teacher()
-    return {stage.key: (stage.choice.way.train(context, NoOptions(), stage.choice.network), {})}
+    def weights(self, expert: int, epoch: int) -> dict[str, Tensor]:
+        """Return an expert's parameters and buffers by name after `epoch` passes; 0 is the start."""
+        if not (0 <= expert < self.count and 0 <= epoch <= self.epochs):
+            raise BadRequest(f"there are experts 0 to {self.count - 1} with epochs 0 to {self.epochs}, not {expert} with {epoch}")
+        if expert not in self._kept:
+            module = build(self.spec, self.context.families, seed=derive_seed("toy expert", self.seed, expert))
+            self.context.generator = generator_for("expert", self.seed, expert)
+            self._kept[expert] = train_expert(self.context, self.options, module)[0]
+        return {name: tensor[epoch].clone() for name, tensor in self._kept[expert].items()}

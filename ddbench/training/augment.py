@@ -48,7 +48,7 @@ def augmented(images: Tensor, step: Augment, drawn: Tensor, *, fill: Tensor, gro
         return torch.where(drawn[:, :, None, None] < 0.5, images.flip(3), images)
     if step.name == "rrc":
         return resized_crop(images, drawn)
-    return images if group is None else dsa_group(images, group, drawn)
+    return images if group is None else dsa_group(images, group, drawn.to(images.dtype))
 
 
 def border(step: Augment) -> int:

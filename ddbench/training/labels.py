@@ -13,6 +13,7 @@ from safetensors import safe_open
 
 from ddbench.api.protocol import training_epochs
 from ddbench.errors import BadRequest
+from ddbench.training.loop import sizes_to_compile
 from ddbench.training.precision import forget_compiled
 from ddbench.training.recipe import student_recipe
 from ddbench.training.students import VIEWS, held
@@ -55,7 +56,7 @@ def label_epochs(data: StudentData, spec: ProtocolSpec, *, view_seed: int, run: 
         raise BadRequest(f"protocol {spec.name} has hard labels: there is nothing to store")
     forget_compiled(run.precision)
     recipe, source = student_recipe(spec, ""), held(data, run.device)
-    ask = Answers(data, spec.teacher_bn, run)
+    ask = Answers(data, spec.teacher_bn, run, sizes=sizes_to_compile(recipe, source.count))
     epochs = training_epochs(recipe, source.count)
     for epoch in range(epochs):
         batches = draw_epoch(recipe, source, seed=(VIEWS, view_seed), epoch=epoch)
@@ -64,6 +65,9 @@ def label_epochs(data: StudentData, spec: ProtocolSpec, *, view_seed: int, run: 
         yield torch.empty_like(logits, dtype=torch.float16).index_copy_(0, order, logits.half()).cpu()
         if run.progress:
             run.progress(epoch + 1, epochs)
+    if run.note:
+        for line in ask.notes:
+            run.note(line)
 
 
 def write_labels(path: Path, epochs: Iterator[Tensor], *, shape: tuple[int, int, int], view_seed: int) -> None:

@@ -15,11 +15,12 @@ import torch
 
 from ddbench.api.context import Precision
 from ddbench.api.protocol import batch_sizes, training_epochs, training_steps
-from ddbench.errors import SpecialValue
+from ddbench.errors import OutOfMemory, SpecialValue
 from ddbench.seeding import derive_seed
 from ddbench.training.averages import Average
+from ddbench.training.memory import ran_out
 from ddbench.training.optimisers import make_optimiser, set_rate
-from ddbench.training.precision import Compiled, autocast, memory_format, placed
+from ddbench.training.precision import Compiled, at_least_float32, autocast, memory_format, placed
 from ddbench.training.schedules import drops_at, step_factors
 from ddbench.training.views import draw_epoch, view
 
@@ -48,6 +49,8 @@ class RunSettings:
     precision: Precision = field(default_factory=Precision)
     progress: Callable[..., None] | None = None
     """Called as `progress(step, total, loss=tensor)` after every step; it decides how often to read the tensor."""
+    note: Callable[[str], None] | None = None
+    """Told in one line of what did not go as the precision says, outside training; training's own lines are in `Trained`."""
 
 
 @dataclass(frozen=True)
@@ -105,12 +108,12 @@ def fit(network: nn.Module, recipe: Recipe, *, lesson: Lesson, run: RunSettings,
 
     Raises:
         SpecialValue: The loss became NaN or infinite; the message names the epoch.
+        OutOfMemory: A step does not fit; its batch is never cut, because that would be another training.
     """
-    state = _start(network, recipe, lesson, run)
+    state, plan = _start(network, recipe, lesson, run)
     epochs = len(state.losses)
     first = _restore(state, keeper.resumed()) if keeper else 0
     every = max(1, epochs // LOOKS)
-    plan = _Plan(recipe, lesson, run, step_factors(recipe, lesson.source.count), drops_at(recipe, lesson.source.count))
     with _layer_noise(run.device) as seed_layers:
         for epoch in range(first, epochs):
             seed_layers(derive_seed(*lesson.noise, epoch))
@@ -122,6 +125,18 @@ def fit(network: nn.Module, recipe: Recipe, *, lesson: Lesson, run: RunSettings,
     return _finished(state, plan)
 
 
+def epoch_by_epoch(network: nn.Module, recipe: Recipe, *, lesson: Lesson, run: RunSettings) -> Callable[[int], None]:
+    """Return a function that trains a network in place for one epoch, by number, for callers that do things between epochs."""
+    state, plan = _start(network, recipe, lesson, run)
+
+    def train(epoch: int) -> None:
+        with _layer_noise(run.device) as seed_layers:
+            seed_layers(derive_seed(*lesson.noise, epoch))
+            _train_epoch(state, plan, epoch)
+
+    return train
+
+
 @dataclass(frozen=True)
 class _Plan:
     recipe: Recipe
@@ -131,16 +146,17 @@ class _Plan:
     fresh_at: int | None
 
 
-def _start(network: nn.Module, recipe: Recipe, lesson: Lesson, run: RunSettings) -> _State:
+def _start(network: nn.Module, recipe: Recipe, lesson: Lesson, run: RunSettings) -> tuple[_State, _Plan]:
     network = placed(network, run.precision, run.device).train()
 
     def objective(images: Tensor, target: Tensor) -> Tensor:
         with autocast(run.precision, run.device):
             logits: Tensor = network(images)
-        return lesson.criterion(logits.float(), target)
+        return lesson.criterion(at_least_float32(logits), target)
 
     count = lesson.source.count
-    return _State(
+    plan = _Plan(recipe, lesson, run, step_factors(recipe, count), drops_at(recipe, count))
+    state = _State(
         network,
         make_optimiser(network, recipe),
         torch.zeros(training_epochs(recipe, count), device=run.device),
@@ -148,6 +164,7 @@ def _start(network: nn.Module, recipe: Recipe, lesson: Lesson, run: RunSettings)
         Compiled(objective, run.precision),
         sizes_to_compile(recipe, count),
     )
+    return state, plan
 
 
 def sizes_to_compile(recipe: Recipe, images: int) -> frozenset[int]:
@@ -175,6 +192,18 @@ def _train_epoch(state: _State, plan: _Plan, epoch: int) -> None:
 
 def _train_batch(state: _State, plan: _Plan, epoch: int, drawn: BatchDraw) -> Tensor:
     """Make one step and return its loss, detached."""
+    try:
+        return _step(state, plan, epoch, drawn)
+    except RuntimeError as error:
+        if not ran_out(error):
+            raise
+        raise OutOfMemory(
+            f"memory ran out in a training step on {len(drawn.index)} images, and a smaller batch would be another training; "
+            "use a device with more memory, --precision bf16, fewer cells side by side, or a smaller network"
+        ) from error
+
+
+def _step(state: _State, plan: _Plan, epoch: int, drawn: BatchDraw) -> Tensor:
     images = view(plan.lesson.source, plan.recipe, drawn).contiguous(memory_format=memory_format(plan.run.precision))
     target = plan.lesson.target(epoch, drawn, images)
     objective = state.objective if len(images) in state.compiled_sizes else state.objective.plain

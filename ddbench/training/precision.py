@@ -1,9 +1,11 @@
 """How a stage computes: a deterministic table of device, what it can do, and how much work there is. Nothing is timed.
 
-The table estimates seconds from nominal speeds: what a device needs to start one call of a network, and how fast it multiplies.
-It errs towards plain float32: bf16 is chosen where it saves at least `BF16_WORTH_S`, compiling where it saves twice the time
-that compiling takes. Speeds of a CPU are per thread. Channels-last goes with compiling, and on a GPU with bf16: uncompiled on a
-CPU, group normalisation is slower in it.
+The table estimates seconds from nominal speeds: what a device needs to start one call of a network, and how fast it multiplies,
+which depends on the layers as well. It errs towards plain float32: bf16 is chosen where it saves at least `BF16_WORTH_S`, another
+layout where it saves `LAYOUT_WORTH_S`, compiling where it saves twice the time that compiling takes. Speeds of a CPU are per
+thread. Those of training on one were measured on two cores with AVX-512 and its bf16, with 100 images of 32x32, on ResNet-18,
+ConvNet-3 and MobileNet-V2: whole convolutions with batch norm gain nothing from compiling there, group norm gains much, and
+uncompiled it is slow in channels-last.
 """
 
 from __future__ import annotations
@@ -21,17 +23,23 @@ import torch
 from ddbench.api.context import Precision
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
-    from ddbench.training.work import Work
+    from ddbench.training.work import Layers, Work
 
 Dtype = Literal["fp32", "bf16"]
 
 COMPILE_S = 40.0
 """Seconds that compiling one network's forward and backward pass takes on a laptop; the order of magnitude is what counts."""
 
+COMPILE_OF: dict[Layers, float] = {"group": 20.0, "depthwise": 65.0}
+"""The same where it is far from that: ConvNets are small, and networks of depthwise convolutions have many layers."""
+
 BF16_WORTH_S = 30.0
 """Seconds that bf16 must save before its rounding is accepted."""
+
+LAYOUT_WORTH_S = 10.0
+"""Seconds that another layout must save, which only changes the order of summation."""
 
 
 @dataclass(frozen=True)
@@ -43,17 +51,48 @@ class Speed:
     flops_per_s: float
 
 
-SPEEDS: dict[tuple[str, Dtype, bool], Speed] = {
-    ("cpu", "fp32", False): Speed(2e-3, 50e9),
-    ("cpu", "fp32", True): Speed(1e-3, 80e9),
-    ("cpu", "bf16", False): Speed(3e-3, 80e9),
-    ("cpu", "bf16", True): Speed(1e-3, 170e9),
-    ("gpu", "fp32", False): Speed(8e-3, 15e12),
-    ("gpu", "fp32", True): Speed(3e-3, 20e12),
-    ("gpu", "bf16", False): Speed(9e-3, 60e12),
-    ("gpu", "bf16", True): Speed(3e-3, 120e12),
+PLAIN = Precision()
+PLAIN_LAST = Precision(channels_last=True)
+COMPILED = Precision(compile=True, channels_last=True)
+HALF = Precision("bf16")
+HALF_LAST = Precision("bf16", channels_last=True)
+HALF_COMPILED = Precision("bf16", compile=True, channels_last=True)
+
+SPEEDS: dict[tuple[str, Layers], dict[Precision, Speed]] = {
+    ("cpu", "any"): {
+        PLAIN: Speed(2e-3, 50e9),
+        HALF: Speed(3e-3, 80e9),
+        COMPILED: Speed(1e-3, 80e9),
+        HALF_COMPILED: Speed(1e-3, 170e9),
+    },
+    ("cpu", "batch"): {
+        PLAIN: Speed(2e-3, 90e9),
+        PLAIN_LAST: Speed(2e-3, 98e9),
+        HALF_LAST: Speed(3e-3, 190e9),
+        COMPILED: Speed(1e-3, 98e9),
+        HALF_COMPILED: Speed(1e-3, 190e9),
+    },
+    ("cpu", "group"): {
+        PLAIN: Speed(2e-3, 55e9),
+        HALF: Speed(3e-3, 105e9),
+        COMPILED: Speed(1e-3, 80e9),
+        HALF_COMPILED: Speed(1e-3, 160e9),
+    },
+    ("cpu", "depthwise"): {
+        PLAIN: Speed(2e-3, 15e9),
+        PLAIN_LAST: Speed(2e-3, 24e9),
+        HALF_LAST: Speed(3e-3, 24e9),
+        COMPILED: Speed(1e-3, 24e9),
+        HALF_COMPILED: Speed(1e-3, 24e9),
+    },
+    ("gpu", "any"): {
+        PLAIN: Speed(8e-3, 15e12),
+        HALF_LAST: Speed(9e-3, 60e12),
+        COMPILED: Speed(3e-3, 20e12),
+        HALF_COMPILED: Speed(3e-3, 120e12),
+    },
 }
-"""By kind of device, dtype, compiled."""
+"""By kind of device and layers, the plainest way first: of equals the first is taken. Layers without a row are as `any`."""
 
 
 @dataclass(frozen=True)
@@ -98,18 +137,20 @@ def resolve_precision(
         notes.append(f"bf16 was asked for, but this {able.kind} has no bf16 arithmetic: computing in fp32")
     if compile == "on" and not able.compiler:
         notes.append("compiling was asked for, but there is no compiler for this device: running uncompiled")
-    dtypes: list[Dtype] = (
-        ["fp32"] if precision == "fp32" or not able.bf16 else ["bf16"] if precision == "bf16" else ["fp32", "bf16"]
-    )
-    modes = [False] if compile == "off" or not able.compiler else [True] if compile == "on" else [False, True]
-    return Resolved(_cheapest(dtypes, modes, able, work), tuple(notes))
+    dtype = "fp32" if not able.bf16 else precision
+    mode = "off" if not able.compiler else compile
+    ways = [
+        way
+        for way in _speeds(work.layers, able)
+        if dtype in {"auto", way.dtype} and mode in {"auto", "on" if way.compile else "off"}
+    ]
+    return Resolved(min(ways, key=lambda way: _cost(way, work, able)), tuple(notes))
 
 
 def estimated_s(work: Work, able: Abilities, dtype: Dtype, *, compiled: bool) -> float:
-    """Return the nominal seconds of work, compiling not counted."""
-    speed = SPEEDS[able.kind, dtype, compiled]
-    threads = able.threads if able.kind == "cpu" else 1
-    return work.steps * speed.call_s + work.flops / (speed.flops_per_s * threads)
+    """Return the nominal seconds of work in the quickest layout, compiling not counted."""
+    ways = [way for way in _speeds(work.layers, able) if (way.dtype, way.compile) == (dtype, compiled)]
+    return min(_seconds(way, work, able) for way in ways)
 
 
 def device_abilities(device: torch.device) -> Abilities:
@@ -126,6 +167,11 @@ def autocast(precision: Precision, device: torch.device) -> AbstractContextManag
     if precision.dtype == "fp32":
         return nullcontext()
     return torch.autocast(device_type=device.type, dtype=torch.bfloat16)
+
+
+def at_least_float32(tensor: Tensor) -> Tensor:
+    """Return what a network gave in float32, or untouched where the network is in float64."""
+    return tensor if tensor.dtype == torch.float64 else tensor.float()
 
 
 def memory_format(precision: Precision) -> torch.memory_format:
@@ -165,16 +211,20 @@ def forget_compiled(precision: Precision) -> None:
         torch.compiler.reset()
 
 
-def _cheapest(dtypes: list[Dtype], modes: list[bool], able: Abilities, work: Work) -> Precision:
-    """Return the first way, from the plainest on, that no other beats by more than changing is worth."""
+def _speeds(layers: Layers, able: Abilities) -> dict[Precision, Speed]:
+    return SPEEDS.get((able.kind, layers)) or SPEEDS[able.kind, "any"]
 
-    def cost(way: tuple[Dtype, bool]) -> float:
-        dtype, compile_ = way
-        extra = BF16_WORTH_S * (dtype == "bf16") + 2 * COMPILE_S * compile_
-        return estimated_s(work, able, dtype, compiled=compile_) + extra
 
-    dtype, compile_ = min(((dtype, mode) for dtype in dtypes for mode in modes), key=cost)
-    return Precision(dtype=dtype, compile=compile_, channels_last=compile_ or (able.kind == "gpu" and dtype == "bf16"))
+def _seconds(way: Precision, work: Work, able: Abilities) -> float:
+    speed = _speeds(work.layers, able)[way]
+    threads = able.threads if able.kind == "cpu" else 1
+    return work.steps * speed.call_s + work.flops / (speed.flops_per_s * threads)
+
+
+def _cost(way: Precision, work: Work, able: Abilities) -> float:
+    """Return the nominal seconds of work done in a way, and what leaving the plainest way must be worth."""
+    rounding = BF16_WORTH_S if way.dtype == "bf16" else LAYOUT_WORTH_S * (way.channels_last and not way.compile)
+    return _seconds(way, work, able) + rounding + 2 * COMPILE_OF.get(work.layers, COMPILE_S) * way.compile
 
 
 def _cpu_has_bf16() -> bool:

@@ -12,8 +12,10 @@ import torch.nn.functional as F
 from ddbench.api.protocol import TestView
 from ddbench.errors import BadRequest
 from ddbench.training.loop import RunSettings
-from ddbench.training.precision import autocast, memory_format
+from ddbench.training.memory import Pieces
+from ddbench.training.precision import at_least_float32, autocast, memory_format
 from ddbench.training.views import normalised
+from ddbench.training.work import layers_of
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from ddbench.api.context import Precision
     from ddbench.api.network import TrainedNetwork
     from ddbench.data import TestSplit
+    from ddbench.training.zca import Whitening
 
 BATCH = 500
 """Images per forward pass; in eval mode it decides nothing but speed."""
@@ -41,31 +44,38 @@ class TestImages:
     """float32 (C,)."""
     size: tuple[int, int] | None = None
     """Height and width that the network was trained at; None leaves it unchecked."""
+    whitening: Whitening | None = None
+    """How images are whitened for a network that learned from whitened ones, instead of being normalised."""
 
 
 def logits(network: nn.Module, test: TestImages, view: TestView, run: RunSettings, *, batch: int = BATCH) -> Tensor:
     """Return float32 (N, classes) on the device: a network's answers to every test image, in order.
 
-    The network's mode is put back afterwards. Nothing is drawn and nothing compiled.
+    The network's mode is put back afterwards. Nothing is drawn and nothing compiled. Where memory does not suffice for `batch`
+    images, fewer are answered at once, and `run.note` is told.
 
     Raises:
         BadRequest: The view gives images of another size than the network was trained at, or cannot be cut from them.
     """
     mean, std = test.mean.to(run.device), test.std.to(run.device)
+    whitening = test.whitening.to(run.device) if test.whitening else None
+    layout = _layout(network, run)
     modes = {module: module.training for module in network.modules()}
     network.eval()
-    answers = []
+
+    def answered(place: slice) -> Tensor:
+        pixels = seen(test.images(torch.arange(place.start, place.stop)).to(run.device), view)
+        _check_size(pixels, test, view)
+        images = whitening.apply(pixels) if whitening else normalised(pixels, mean, std)
+        return at_least_float32(network(images.contiguous(memory_format=layout)))
+
     try:
         with torch.inference_mode(), autocast(run.precision, run.device):
-            for place in torch.split(torch.arange(test.count), batch):
-                pixels = seen(test.images(place).to(run.device), view)
-                _check_size(pixels, test, view)
-                images = normalised(pixels, mean, std).contiguous(memory_format=memory_format(run.precision))
-                answers.append(network(images).float())
+            answers = Pieces("test images at once", run.note).joined(answered, test.count, at_once=batch)
     finally:
         for module, training in modes.items():
             module.training = training
-    return torch.cat(answers).clone()
+    return answers.clone()
 
 
 def seen(pixels: Tensor, view: TestView) -> Tensor:
@@ -97,6 +107,12 @@ def predict_top1(network: TrainedNetwork, test: TestSplit, *, precision: Precisi
     """Return a trained network's top1 on a test split as it is."""
     images = TestImages(test.images, len(test), network.mean, network.std)
     return top1(logits(network.module, images, TestView(), RunSettings(device, precision)), test.labels())
+
+
+def _layout(network: nn.Module, run: RunSettings) -> torch.memory_format:
+    """Return the images' layout; nothing is compiled here, and uncompiled on a CPU group norm is slow in channels-last."""
+    slow = run.device.type == "cpu" and layers_of(network) == "group"
+    return torch.contiguous_format if slow else memory_format(run.precision)
 
 
 def _check_size(pixels: Tensor, test: TestImages, view: TestView) -> None:

@@ -43,7 +43,10 @@ def train_classifier(network: nn.Module, recipe: Recipe, ctx: Context, *, normal
 
     lesson = Lesson(_source(ctx, normalisation), target, cross_entropy, ("squeeze views", seed), ("squeeze layers", seed))
     run = RunSettings(ctx.device, ctx.precision, ctx.progress)
-    return fit(network, recipe, lesson=lesson, run=run, keeper=ctx)
+    trained = fit(network, recipe, lesson=lesson, run=run, keeper=ctx)
+    for line in trained.notes:
+        ctx.note(line)
+    return trained
 
 
 def _source(ctx: Context, normalisation: Normalisation | None) -> Source:

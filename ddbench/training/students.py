@@ -10,7 +10,7 @@ import torch
 
 from ddbench.errors import BadRequest
 from ddbench.seeding import derive_seed
-from ddbench.training.loop import Lesson, RunSettings, Trained, fit
+from ddbench.training.loop import Lesson, RunSettings, Trained, fit, sizes_to_compile
 from ddbench.training.losses import criterion
 from ddbench.training.precision import forget_compiled
 from ddbench.training.recipe import student_recipe
@@ -83,25 +83,29 @@ def train_student(student: Student, data: StudentData, spec: ProtocolSpec, *, se
     Raises:
         BadRequest: The protocol does not admit the student, or something that its label regime needs is missing.
         SpecialValue: The loss became NaN or infinite.
+        OutOfMemory: A step does not fit into memory.
     """
     if not spec.admits(student.name):
         raise BadRequest(f"protocol {spec.name} is defined for {', '.join(spec.students)}, not for {student.name!r}")
     forget_compiled(run.precision)
     recipe = student_recipe(spec, student.name, learned_lr=data.learned_lr)
+    lesson, ask = student_lesson(recipe, data, spec, seeds=seeds, run=run)
+    trained = fit(student.network, recipe, lesson=lesson, run=run)
+    return replace(trained, notes=(*trained.notes, *(ask.notes if ask else ())))
+
+
+def student_lesson(
+    recipe: Recipe, data: StudentData, spec: ProtocolSpec, *, seeds: StudentSeeds, run: RunSettings
+) -> tuple[Lesson, Answers | None]:
+    """Return what a student learns from under a protocol, and the teacher where it has to answer, now or during training."""
     source = held(data, run.device)
     view_seed = seeds.eval_seed
     if spec.label_regime == "soft_epoch":
         view_seed = _stored(data, spec, seeds, recipe).view_seed
-    ask = _asked(data, spec, run)
-    lesson = Lesson(
-        source,
-        _target(data, spec, source, ask),
-        criterion(spec.loss),
-        views=(VIEWS, view_seed),
-        noise=("student layers", seeds.eval_seed),
-    )
-    trained = fit(student.network, recipe, lesson=lesson, run=run)
-    return replace(trained, notes=(*trained.notes, *(ask.notes if ask else ())))
+    ask = _asked(data, spec, run, sizes_to_compile(recipe, source.count))
+    target = _target(data, spec, source, ask)
+    lesson = Lesson(source, target, criterion(spec.loss), views=(VIEWS, view_seed), noise=("student layers", seeds.eval_seed))
+    return lesson, ask
 
 
 def held(data: StudentData, device: torch.device) -> Source:
@@ -119,10 +123,11 @@ def held(data: StudentData, device: torch.device) -> Source:
     return Source(len(images), (images.shape[2], images.shape[3]), fetch, fill)
 
 
-def _asked(data: StudentData, spec: ProtocolSpec, run: RunSettings) -> Answers | None:
-    """Return the set's teacher where it has to answer, now or during training."""
-    if spec.label_regime == "soft_online" or (spec.label_regime == "soft_once" and data.soft_labels is None):
-        return Answers(data, spec.teacher_bn or "running", run)
+def _asked(data: StudentData, spec: ProtocolSpec, run: RunSettings, sizes: frozenset[int]) -> Answers | None:
+    """Return the set's teacher where it has to answer, now or during training; a single answer an image is not compiled for."""
+    once = spec.label_regime == "soft_once" and data.soft_labels is None
+    if spec.label_regime == "soft_online" or once:
+        return Answers(data, spec.teacher_bn or "running", run, sizes=frozenset() if once else sizes)
     return None
 
 

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import nn
 
-from ddbench.errors import BadRequest
-from ddbench.training.precision import Compiled, autocast, placed
+from ddbench.errors import BadRequest, OutOfMemory
+from ddbench.training.memory import Pieces, ran_out
+from ddbench.training.precision import Compiled, at_least_float32, autocast, placed
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -42,8 +43,16 @@ def answering_copy(module: nn.Module, bn: Literal["running", "batch"]) -> nn.Mod
 class Answers:
     """A teacher that is asked about views: batches of images, normalised as the student sees them."""
 
-    def __init__(self, data: StudentData, bn: Literal["running", "batch"], run: RunSettings) -> None:
+    def __init__(
+        self, data: StudentData, bn: Literal["running", "batch"], run: RunSettings, *, sizes: frozenset[int] | None = None
+    ) -> None:
         """Copy the set's teacher onto the device.
+
+        Args:
+            data: Its teacher and how its images are normalised.
+            bn: Whose statistics the teacher's batch norm uses.
+            run: Where and how it answers.
+            sizes: Of the batches worth compiling for; None stands for every size.
 
         Raises:
             BadRequest: There is no teacher, or the images are whitened and no teacher can read them.
@@ -55,20 +64,41 @@ class Answers:
         def forward(view: Tensor) -> Tensor:
             with autocast(run.precision, run.device):
                 logits: Tensor = module(view if scale is None else torch.addcmul(shift, view, scale))
-            return logits.float()
+            return at_least_float32(logits)
 
         self.forward = Compiled(forward, run.precision)
+        self._told: list[str] = []
+        self._batchwide, self._sizes = bn == "batch", sizes
+        self._pieces = Pieces("images per question to the teacher", self._told.append)
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Why the teacher runs uncompiled, where it should not."""
-        return () if self.forward.note is None else (self.forward.note,)
+        """Why the teacher runs uncompiled, where it should not, and what memory did not suffice for."""
+        return (*(() if self.forward.note is None else (self.forward.note,)), *self._told)
 
     def __call__(self, view: Tensor) -> Tensor:
-        """Return the teacher's float32 (n, classes) logits, without a graph."""
+        """Return the teacher's float32 (n, classes) logits, without a graph.
+
+        Raises:
+            OutOfMemory: Memory does not suffice, and the batch cannot be cut, because its statistics decide the answers.
+        """
         with torch.no_grad():
-            logits: Tensor = self.forward(view)
-            return logits
+            if not self._batchwide:
+                return self._pieces.joined(lambda place: self._asked(view[place]), len(view), at_once=len(view))
+            try:
+                return self._asked(view)
+            except RuntimeError as error:
+                if not ran_out(error):
+                    raise
+                raise OutOfMemory(
+                    f"memory ran out while the teacher answered {len(view)} images, and batch statistics allow no cutting; "
+                    "use a device with more memory, --precision bf16, or a protocol whose teacher_bn is 'running'"
+                ) from error
+
+    def _asked(self, images: Tensor) -> Tensor:
+        worth = self._sizes is None or len(images) in self._sizes
+        logits: Tensor = self.forward(images) if worth else self.forward.plain(images)
+        return logits
 
 
 def checked_teacher(data: StudentData) -> TrainedNetwork:

@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from ddbench.cli.app import app
 from ddbench.cli.describe import options_lines, options_of
+from ddbench.cli.listing import KINDS
 from ddbench.options import Options
 
 
@@ -44,7 +45,7 @@ def test_options_are_described_with_type_default_bounds_and_help():
     assert options_lines([found["path"]])[0][:2] == ("path", "needed")
 
 
-@pytest.mark.parametrize("kind", ["synthesizers", "teachers", "datasets", "networks", "protocols", "evaluators", "plugins"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_is_listed_with_a_line_each_and_as_json(kind):
     rows = json.loads(listed(kind, "--json").stdout)
     assert all(row["name"] and row["description"] for row in rows)
@@ -56,6 +57,21 @@ def test_a_synthesizer_is_described_in_full():
     found = json.loads(listed("synthesizers", "random", "--json").stdout)
     assert (found["kind"], found["name"], found["facts"]["version"]) == ("synthesizer", "random", 1)
     assert "synthesizer random" in listed("synthesizers", "random").stdout
+
+
+def test_a_selector_is_described_with_its_classifier_and_how_to_set_options():
+    found = json.loads(listed("selectors", "cam", "--json").stdout)
+    assert found["flag"] == "selector."
+    (need,) = found["works_with"]
+    assert (need["role"], need["kind"], need["options"], need["flag"]) == ("classifier", "teacher", {"epochs": 30}, "classifier.")
+    text = listed("selectors", "cam").stdout
+    assert "options (-o selector.NAME=VALUE)" in text
+    assert "-o classifier.NAME=VALUE; ddbench list teachers scratch" in text
+
+
+def test_a_synthesizer_that_needs_a_teacher_says_how_to_choose_it():
+    (need,) = json.loads(listed("synthesizers", "dwa", "--json").stdout)["works_with"]
+    assert (need["role"], need["see"]) == ("teacher", "--teacher NAME")
 
 
 def test_a_protocol_is_described_with_its_hash():
@@ -88,6 +104,7 @@ def test_a_part_of_a_name_finds_networks_of_our_own_family_one_per_line():
         (["synthesizers", "randm"], "'random'"),
         (["protocols", "dc-hrd/1"], "'dc-hard/1'"),
         (["datasets", "digit"], "'digits'"),
+        (["selectors", "camm"], "'cam'"),
         (["networks", "no-such-net"], "ddbench list networks"),
     ],
     ids=str,

@@ -11,11 +11,13 @@ import tomllib
 import pytest
 
 import ddbench
-from ddbench import Evaluator, ProtocolSpec, hookspecs
+from ddbench import Evaluator, ExpertOptions, ProtocolSpec, hookspecs
 
 PAGE = "docs/hooks.md"
 STUBS = [
-    *("Synthesizer", "Job", "JobResult", "Need", "Context", "Precision"),
+    *("Synthesizer", "Job", "JobResult", "Need", "Use", "Part", "Context", "Precision"),
+    *("Objective", "Matching", "Work", "Experts"),
+    *("Prior", "LoadedPrior", "Latents", "Selector", "Judge", "Candidate"),
     *("DatasetSource", "DatasetDefaults", "DatasetFacts", "TrainSplit"),
     *("NetworkFamily", "NetworkSpec", "Teacher", "TrainedNetwork"),
     *("Evaluator", "EvaluationContext", "Metric"),
@@ -64,6 +66,10 @@ def test_every_hook_has_a_section(pages):
 @pytest.mark.parametrize("name", STUBS)
 def test_a_stub_has_the_codes_own_fields_and_signatures(name, shown):
     assert members(shown[name]) == members(in_code(getattr(ddbench, name)))
+
+
+def test_every_option_of_experts_is_named(pages):
+    assert [name for name in ExpertOptions.model_fields if f"`{name}`" not in pages[PAGE]] == []
 
 
 def test_no_stub_is_left_unchecked(shown):

@@ -49,7 +49,7 @@ def test_every_environment_variable_is_documented(root, pages):
     assert {name for name in names if not in_code(name, pages["docs/command-line.md"])} == set()
 
 
-@pytest.mark.parametrize("kind", ["synthesizer", "teacher", "evaluator", "dataset", "protocol"])
+@pytest.mark.parametrize("kind", ["synthesizer", "teacher", "evaluator", "dataset", "protocol", "prior", "objective", "selector"])
 def test_everything_first_party_is_named(kind, written):
     assert [name for name in Plugins(()).names(kind) if not in_code(name, written)] == []
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from ddbench import Job
+from ddbench import Job, jobs_per_image_index, one_job
 from ddbench.errors import NotEnoughImages
 from ddbench.kit import draw_real, refuse_small_classes
 
@@ -42,9 +42,29 @@ def test_a_class_with_too_few_images_is_named_with_what_it_has(train):
         draw_real(train, Job(5, (0, 2), seed=0))
 
 
-def test_a_job_that_names_a_class_twice_is_refused(train):
-    with pytest.raises(NotEnoughImages, match="more than once"):
-        draw_real(train, Job(0, (1, 1), seed=0))
+@pytest.mark.parametrize("ipc", [1, 2, 5])
+def test_one_job_with_all_images_draws_what_one_job_per_image_index_draws(train, ipc):
+    (whole,) = one_job(train.facts, ipc, seed=3)
+    apart = [draw_real(train, job) for job in jobs_per_image_index(train.facts, ipc, seed=3)]
+    assert draw_real(train, whole).equal(torch.cat(apart))
+
+
+def test_repeated_classes_are_drawn_in_order_whatever_stands_between(train):
+    together = draw_real(train, Job(0, (1, 1, 1, 2), seed=3))
+    scattered = draw_real(train, Job(0, (1, 2, 1, 0, 1), seed=3))
+    assert scattered[[0, 2, 4]].equal(together[:3])
+
+
+def test_jobs_that_each_name_a_class_twice_share_no_image(train):
+    drawn = torch.cat([draw_real(train, Job(index, (1, 1), seed=3)) for index in range(4)])
+    assert len(set(drawn.tolist())) == 8
+    assert draw_real(train, Job(0, (1,) * 8, seed=3)).equal(drawn)
+
+
+@pytest.mark.parametrize(("index", "times", "wanted"), [(0, 6, 6), (2, 2, 6)])
+def test_a_class_named_more_often_than_it_has_images_is_told(train, index, times, wanted):
+    with pytest.raises(NotEnoughImages, match=f"'class 2' of toy has 5 train images, and {wanted} were asked for"):
+        draw_real(train, Job(index, (2,) * times, seed=0))
 
 
 @pytest.mark.parametrize("ipc", [1, 5])

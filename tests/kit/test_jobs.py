@@ -5,10 +5,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from ddbench import Job, TrainedNetwork
-from ddbench.errors import BadRequest, NotEnoughImages, SpecialValue
+from ddbench import Job, TrainedNetwork, kit
+from ddbench.errors import BadRequest, NotEnoughImages, OutOfMemory, SpecialValue
 from ddbench.kit import Pixels, Starts, draw_real, recover_jobs, stacked_jobs
-from ddbench.kit.jobs import CHECKPOINT_STEPS
+from ddbench.kit.making import CHECKPOINT_STEPS
 
 
 def images(results) -> torch.Tensor:
@@ -141,6 +141,98 @@ def test_a_killed_group_goes_on_from_its_checkpoint_and_ends_with_the_same_bytes
     resumed = images(recover_jobs(context, recipe, jobs))
     assert torch.equal(resumed, whole)
     assert told[kill_after] == kill_after  # the step after the checkpoint, not the first
+
+
+OUT_OF_MEMORY = "DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes. Error code 12"
+
+
+def too_small_for(jobs: int, monkeypatch, *, after: int = 0) -> list[int]:
+    """Let memory run out in a step of more than so many jobs, and return the list of how many each try held."""
+    tries = []
+
+    def recover(tapped, start, *given, **more):
+        tries.append(start.views.shape[1])
+        if tries[-1] > jobs and len(tries) > after:
+            raise RuntimeError(OUT_OF_MEMORY)
+        return kit.recover(tapped, start, *given, **more)
+
+    monkeypatch.setattr("ddbench.kit.jobs.recover", recover)
+    return tries
+
+
+@pytest.mark.parametrize("fits", [3, 2, 1])
+def test_where_memory_runs_out_half_as_many_jobs_are_optimised_at_once_and_a_note_says_so(context, recipe, jobs, monkeypatch, fits):
+    in_float64(context)
+    monkeypatch.setattr("ddbench.kit.jobs.Starts", WideStarts)
+    whole = images(recover_jobs(context, recipe, jobs))
+    tries = too_small_for(fits, monkeypatch)
+    assert torch.equal(images(recover_jobs(context, recipe, jobs)), whole)
+    assert tries == ([4, 2, 2] if fits > 1 else [4, 2, 1, 1, 1, 1])
+    assert context.notes[0] == "memory ran out at 4 jobs side by side: went on with 2"
+    assert len(context.notes) == (1 if fits > 1 else 2)
+
+
+def test_memory_may_run_out_in_a_later_class_batch(context, recipe, jobs, monkeypatch):
+    in_float64(context)
+    monkeypatch.setattr("ddbench.kit.jobs.Starts", WideStarts)
+    recipe = replace(recipe, batch=3)
+    whole = images(recover_jobs(context, recipe, jobs))
+    tries = too_small_for(2, monkeypatch, after=1)
+    assert torch.equal(images(recover_jobs(context, recipe, jobs)), whole)
+    assert tries == [4, 4, 2, 2, 2, 2]
+
+
+def test_one_job_that_memory_does_not_hold_is_refused_with_ways_out(context, recipe, jobs, monkeypatch):
+    too_small_for(0, monkeypatch)
+    with pytest.raises(OutOfMemory, match=r"smaller batch \(-o batch=….*another teacher \(--teacher ….*--device cpu"):
+        recover_jobs(context, recipe, jobs)
+
+
+def test_other_errors_of_torch_are_no_lack_of_memory(context, recipe, jobs, monkeypatch):
+    def recover(*_, **__):
+        raise RuntimeError("shape mismatch")
+
+    monkeypatch.setattr("ddbench.kit.jobs.recover", recover)
+    with pytest.raises(RuntimeError, match="shape mismatch"):
+        recover_jobs(context, recipe, jobs)
+    assert context.notes == []
+
+
+@pytest.mark.parametrize("kill_after", [CHECKPOINT_STEPS + 1, 2 * CHECKPOINT_STEPS + 1])
+def test_a_group_killed_after_memory_ran_out_goes_on_as_it_was_cut(context, recipe, jobs, monkeypatch, kill_after):
+    monkeypatch.setattr("ddbench.context.CHECKPOINT_INTERVAL_S", 0.0)
+    recipe = replace(recipe, iterations=2 * CHECKPOINT_STEPS)
+    tries = too_small_for(2, monkeypatch)
+    whole = images(recover_jobs(context, recipe, jobs))
+    context.forget_checkpoint()
+    context.notes.clear()
+    told = []
+
+    def progress(step, total, **_) -> None:
+        told.append((step, total))
+        if len(told) == kill_after:
+            raise Killed
+
+    monkeypatch.setattr(context, "progress", progress, raising=False)
+    with pytest.raises(Killed):
+        recover_jobs(context, recipe, jobs)
+    context.notes.clear()
+    tries.clear()
+    assert torch.equal(images(recover_jobs(context, recipe, jobs)), whole)
+    assert 4 not in tries
+    assert context.notes == ["memory ran out at 4 jobs side by side: went on with 2"]
+    assert told[-1] == (2 * CHECKPOINT_STEPS, 2 * CHECKPOINT_STEPS)
+    assert [step for step, _ in told] == sorted(step for step, _ in told)
+
+
+def test_what_a_step_could_not_do_as_asked_is_noted_once_for_all_class_batches(context, recipe, jobs, monkeypatch):
+    def recover(tapped, start, *given, **more):
+        tapped.note("compiling failed: running uncompiled")
+        return kit.recover(tapped, start, *given, **more)
+
+    monkeypatch.setattr("ddbench.kit.jobs.recover", recover)
+    recover_jobs(context, replace(recipe, batch=2), jobs)
+    assert context.notes == ["compiling failed: running uncompiled"]
 
 
 def test_a_checkpoint_of_another_group_is_not_used(context, recipe, jobs, monkeypatch):

@@ -5,14 +5,14 @@ from dataclasses import replace
 import pytest
 import torch
 import torchvision
+from plain.recover import Hooked, PlainJob, plain_recover, plain_view
 from torch import nn
 
 from ddbench import Options, Precision
 from ddbench.errors import BadOption
 from ddbench.kit import Start, TappedTeacher, recover, views_of
-from ddbench.kit.recover import layer_weights, recover_loss
+from ddbench.kit.descent import layer_weights, recover_loss
 from ddbench.seeding import generator_for, seeded_globally
-from plain_recover import Hooked, plain_recover, plain_view
 
 GROUPS, BATCH, SHAPE = 3, 4, (3, 8, 8)
 
@@ -27,16 +27,16 @@ def start_of(recipe, *, groups=GROUPS, dtype=torch.float64) -> Start:
 
 def part(start: Start, group: int) -> Start:
     rows = slice(group * BATCH, (group + 1) * BATCH)
-    return Start(start.images[rows], start.labels[rows], start.views[:, group : group + 1])
+    return Start(start.images[rows], start.labels[rows], start.views[:, group : group + 1], start.first_gradient)
 
 
 def plainly(teacher, start: Start, recipe, pixels, **more) -> torch.Tensor:
     """Return what the plain implementation makes of each group, one after another."""
-    mean, std = pixels.mean.flatten(), pixels.std.flatten()
     made = []
     for group in range(start.views.shape[1]):
         one = part(start, group)
-        made.append(plain_recover(teacher, one.images, one.labels, one.views[:, 0], recipe=recipe, mean=mean, std=std, **more))
+        job = PlainJob(one.images, one.labels, one.views[:, 0], one.first_gradient)
+        made.append(plain_recover(teacher, job, recipe=recipe, pixels=pixels, **more))
     return torch.cat(made)
 
 
@@ -54,6 +54,13 @@ def test_fifty_steps_in_float64_are_those_of_the_plain_implementation(teacher, r
     start = start_of(recipe)
     made = recover(TappedTeacher(teacher, SHAPE), start, recipe, pixels=pixels)
     assert torch.allclose(made, plainly(teacher, start, recipe, pixels), rtol=0, atol=1e-8)
+
+
+def test_weights_that_take_gradients_in_vain_change_no_image(teacher, recipe, pixels):
+    """As DWA's release leaves them for all of recover."""
+    start = start_of(recipe, groups=1)
+    made = recover(TappedTeacher(teacher, SHAPE), start, recipe, pixels=pixels)
+    assert torch.allclose(made, plainly(teacher, start, recipe, pixels, frozen=False), rtol=0, atol=1e-10)
 
 
 def test_float32_differs_from_the_plain_implementation_by_rounding_only(teacher, recipe, pixels):
@@ -138,8 +145,9 @@ def test_a_first_gradient_counts_once(teacher, recipe, pixels):
     recipe = replace(recipe, iterations=4)
     start = start_of(recipe, groups=1)
     gradient = torch.randn(start.images.shape, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
-    made = recover(TappedTeacher(teacher, SHAPE), replace(start, first_gradient=gradient), recipe, pixels=pixels)
-    assert torch.allclose(made, plainly(teacher, start, recipe, pixels, first_gradient=gradient), rtol=0, atol=1e-10)
+    start = replace(start, first_gradient=gradient)
+    made = recover(TappedTeacher(teacher, SHAPE), start, recipe, pixels=pixels)
+    assert torch.allclose(made, plainly(teacher, start, recipe, pixels), rtol=0, atol=1e-10)
 
 
 @pytest.mark.parametrize("stop", [1, 3])
@@ -196,6 +204,20 @@ def test_a_recipe_takes_the_options_of_its_fields_names(recipe):
         l2_scale: float = recipe.l2_scale
 
     assert type(recipe).of(Wide()) == recipe
+
+
+def test_without_a_compiler_a_line_says_so_and_the_images_are_those_of_an_uncompiled_run(teacher, recipe, pixels, monkeypatch):
+    def broken(function, **settings):
+        def fail(*inputs):
+            raise torch._dynamo.exc.BackendCompilerFailed(lambda: None, ValueError("no compiler"), None)
+
+        return fail
+
+    expected = recover(TappedTeacher(teacher, SHAPE), start_of(recipe), recipe, pixels=pixels)
+    monkeypatch.setattr(torch, "compile", broken)
+    tapped = TappedTeacher(teacher, SHAPE, Precision(compile=True))
+    assert torch.equal(recover(tapped, start_of(recipe), recipe, pixels=pixels), expected)
+    assert tapped.notes == ["compiling failed (BackendCompilerFailed): running uncompiled"]
 
 
 @pytest.mark.slow

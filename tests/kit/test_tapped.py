@@ -5,12 +5,12 @@ import gc
 import pytest
 import timm
 import torch
+from plain.recover import Hooked
 from torch import nn
 
 from ddbench import Precision
 from ddbench.errors import BadRequest
 from ddbench.kit import TappedTeacher, tapped_teacher
-from plain_recover import Hooked
 
 SHAPE = (3, 8, 8)
 
@@ -126,6 +126,23 @@ def test_a_copy_goes_with_its_teacher():
     del network
     gc.collect()
     assert copy() is None
+
+
+def test_weights_are_rounded_for_computing_and_kept_whole_for_moving(teacher):
+    tapped = TappedTeacher(teacher.float(), SHAPE, Precision("bf16"))
+    moved = {name: values * 1.001 for name, values in teacher.named_parameters()}
+    tapped.load(moved)
+    assert all(torch.equal(values, moved[name]) for name, values in tapped.moved.items())
+    held = dict(tapped.network.named_parameters())
+    assert torch.equal(held["stem.weight"], moved["stem.weight"].bfloat16())
+    assert torch.equal(held["norm.norm.weight"], moved["norm.weight"])
+
+
+def test_rounding_weights_once_is_what_autocast_does_in_every_step(teacher):
+    images = drawn(8).float()
+    tapped = TappedTeacher(teacher.float(), SHAPE, Precision("bf16"))
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(tapped(images, 2)[0], teacher(images).float())
 
 
 def test_bfloat16_stays_near_float64_and_returns_float32(teacher):

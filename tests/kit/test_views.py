@@ -6,10 +6,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from plain.recover import plain_view
 
 from ddbench.kit import ViewRule, apply_views, draw_views, views_of
 from ddbench.seeding import generator_for
-from plain_recover import plain_view
 
 CROPS = ViewRule("rrc_flip_roll", (-4, 4))
 

@@ -72,6 +72,18 @@ def test_a_teacher_shows_its_curve_and_its_one_test(store):
     assert facts["test top1, measured once"] == "87.5 %"
 
 
+def test_what_did_not_go_as_planned_is_shown_with_the_record_and_with_the_set(store):
+    one = record(0.5, eval_seed=1)
+    notes = {"student": {"dtype": "bf16"}, "recover": {"dtype": "bf16", "notes": ["half as many images"]}, "notes": ["uncompiled"]}
+    store.add_record(type(one).model_validate({**one.model_dump(), "precision": {**notes, "device": "cpu"}}), None)
+    training = lines(view(store, one.key), "training")
+    assert (training["note"], training["note on the set"]) == ("uncompiled", "half as many images")
+    with store.writing("teachers", "8" * 20, {"precision": {"dtype": "bf16", "notes": ["uncompiled"]}}) as folder:
+        (folder / "weights.safetensors").write_bytes(b"weights")
+    facts = lines(view(store, "8" * 20), "facts")
+    assert (facts["precision"], facts["note"]) == ("dtype bf16", "uncompiled")
+
+
 def test_json_of_every_view_holds_its_files(store):
     for key in (store.record_keys()[0], store.keys("distilled")[0], TEACHER):
         content = json.loads(json.dumps(view(store, key).to_json()))

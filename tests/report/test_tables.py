@@ -5,6 +5,7 @@ import pytest
 from ddbench.cells import CONTROL as CELLS_CONTROL
 from ddbench.report.grouping import CONTROL
 from ddbench.report.tables import flat_rows, frame, summary, table_frame
+from factory import a_record
 from handmade import nested, record
 
 DRAWS = [[0.60, 0.62, 0.61], [0.63, 0.62, 0.64], [0.58, 0.60, 0.61]]
@@ -77,6 +78,16 @@ def test_under_hard_labels_a_method_with_a_teacher_is_compared_with_random_witho
 def test_variants_are_labelled_by_the_options_that_differ():
     records = [record(synthesizer="dwa", options={"rho": rho, "steps": 100}) for rho in (0, 0.015)] + [record(synthesizer="sre2l")]
     assert labels(summary(records)[0]) == ["dwa rho=0", "dwa rho=0.015", "sre2l"]
+
+
+def test_options_of_an_objective_or_a_prior_tell_rows_apart_too():
+    def made(seed, source, **options):
+        blocks = {name: {"values": {"network": value}, "sources": {"network": source}} for name, value in options.items()}
+        return a_record(synthesizer="hglad", distill_seed=seed, options={"synthesizer": {"values": {}, "sources": {}}, **blocks})
+
+    two = [made(0, "default", objective="convnet3"), made(0, "default", objective="resnet18")]
+    assert labels(summary(two)[0]) == ["hglad objective.network=convnet3", "hglad objective.network=resnet18"]
+    assert labels(summary([made(0, "suite", prior="big")])[0]) == ["hglad prior.network=big"]
 
 
 def test_versions_of_a_synthesizer_have_rows_of_their_own():

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import product
 
 import pytest
 import torch
+from torch import nn
 
 from ddbench.api.context import Precision
 from ddbench.api.protocol import Optimiser, Schedule
-from ddbench.training.precision import Abilities, Compiled, autocast, device_abilities, estimated_s, resolve_precision
+from ddbench.training.precision import SPEEDS, Abilities, Compiled, autocast, device_abilities, estimated_s, resolve_precision
 from ddbench.training.recipe import Recipe
-from ddbench.training.work import Work, forward_flops, training_work
+from ddbench.training.work import Work, forward_flops, layers_of, training_work
 
 CPU = torch.device("cpu")
 ABLE = Abilities("cpu", bf16=True, compiler=True, threads=2)
@@ -34,9 +36,41 @@ def test_hours_of_work_are_compiled_and_in_bf16(able):
     assert _resolve(HOURS, able).precision == Precision("bf16", compile=True, channels_last=True)
 
 
+@pytest.mark.parametrize(
+    ("layers", "expected"),
+    [
+        ("batch", Precision("bf16", channels_last=True)),  # compiling makes it no faster
+        ("group", Precision("bf16", compile=True, channels_last=True)),
+        ("depthwise", Precision(channels_last=True)),  # bf16 makes it no faster
+    ],
+)
+def test_hours_of_training_on_a_cpu_are_done_the_way_that_suits_the_layers(layers, expected):
+    assert _resolve(replace(HOURS, layers=layers)).precision == expected
+
+
+@pytest.mark.parametrize("layers", ["batch", "group", "depthwise"])
+def test_small_work_stays_plain_whatever_the_layers(layers):
+    assert _resolve(replace(DIGITS, layers=layers)).precision == Precision()
+
+
+def test_group_norm_is_left_in_the_usual_layout_where_it_is_not_compiled():
+    minutes = Work(2e13, 400, "group")
+    assert _resolve(minutes, compile="off").precision == Precision("bf16")
+    assert _resolve(minutes, precision="fp32", compile="off").precision == Precision()
+
+
+def test_layers_without_a_row_of_their_own_are_as_any():
+    assert _resolve(replace(HOURS, layers="group"), GPU) == _resolve(HOURS, GPU)
+
+
+def test_every_row_knows_every_way_that_can_be_asked_for():
+    for ways in SPEEDS.values():
+        assert {(way.dtype, way.compile) for way in ways} == set(product(("fp32", "bf16"), (False, True)))
+
+
 def test_what_is_asked_for_is_done_whatever_the_work():
-    for dtype, mode in product(("fp32", "bf16"), ("on", "off")):
-        for work in (DIGITS, HOURS):
+    for dtype, mode, layers in product(("fp32", "bf16"), ("on", "off"), ("any", "batch", "group", "depthwise")):
+        for work in (replace(DIGITS, layers=layers), replace(HOURS, layers=layers)):
             resolved = _resolve(work, precision=dtype, compile=mode)
             assert (resolved.precision.dtype, resolved.precision.compile) == (dtype, mode == "on")
             assert resolved.notes == ()
@@ -120,6 +154,12 @@ def test_flops_of_a_network_are_counted_by_hand(small):
     assert forward_flops(network, (3, 6, 6)) == 2 * multiply_adds
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
     assert all(module.training for module in network.modules())
+
+
+def test_layers_are_told_from_the_modules(small):
+    assert layers_of(small()) == "batch"
+    assert layers_of(nn.Sequential(nn.Conv2d(4, 8, 3), nn.GroupNorm(8, 8))) == "group"
+    assert layers_of(nn.Sequential(nn.Conv2d(4, 8, 3, groups=4), nn.GroupNorm(8, 8))) == "depthwise"
 
 
 def test_work_of_training_is_three_passes_per_image_and_one_of_the_teacher():

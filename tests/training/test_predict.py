@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -9,11 +10,15 @@ import torch
 from torchvision.transforms.v2 import functional as tv
 
 from ddbench.api import protocol
+from ddbench.api.context import Precision
 from ddbench.api.network import TrainedNetwork
 from ddbench.errors import BadRequest
 from ddbench.training import predict
+from ddbench.training.loop import RunSettings
 from ddbench.training.views import normalised
+from ddbench.training.zca import Whitening
 
+CPU = torch.device("cpu")
 PLAIN = protocol.TestView()
 
 
@@ -38,6 +43,17 @@ def test_answers_are_those_of_one_image_at_a_time_in_order(small, pixels, run):
     torch.testing.assert_close(answers, alone.detach(), atol=1e-5, rtol=1e-5)
     assert asked == list(range(23))
     assert not answers.is_inference()
+
+
+def test_a_network_that_learned_from_whitened_images_is_shown_whitened_ones(small, pixels, run):
+    network, (images, _) = small(4), pixels(23)
+    generator = torch.Generator().manual_seed(1)
+    whitening = Whitening(torch.rand(108, generator=generator), torch.randn(108, 108, generator=generator) / 10)
+    test = replace(_test(pixels)[0], whitening=whitening)
+    answers = predict.logits(network, test, PLAIN, run, batch=10)
+    shown = ((images.double() / 255).flatten(1) - whitening.mean.double()) @ whitening.matrix.double()
+    alone = network.eval()(shown.float().view(images.shape))
+    torch.testing.assert_close(answers, alone.detach(), atol=1e-5, rtol=1e-5)
 
 
 def test_the_network_keeps_its_mode_and_its_statistics(small, pixels, run):
@@ -86,3 +102,12 @@ def test_top1_of_a_trained_network_on_a_split(small, pixels, run):
     trained = TrainedNetwork(network, tuple("abcd"), mean, std)
     expected = (network(images / 255).argmax(dim=1) == labels).double().mean()
     assert predict.predict_top1(trained, split_type(), precision=run.precision, device=run.device) == pytest.approx(float(expected))
+
+
+@pytest.mark.parametrize("norm", [torch.nn.GroupNorm(8, 8), torch.nn.BatchNorm2d(8)])
+def test_the_layout_changes_no_answer(pixels, norm):
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), norm, torch.nn.Flatten(), torch.nn.Linear(8 * 16, 4))
+    test, _, _ = _test(pixels)
+    plain, last = (predict.logits(network, test, PLAIN, RunSettings(CPU, Precision(channels_last=last))) for last in (False, True))
+    torch.testing.assert_close(last, plain, atol=1e-5, rtol=1e-5)

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from ddbench.api.context import Precision
 from ddbench.api.network import TrainedNetwork
 from ddbench.errors import BadRequest
 from ddbench.training.students import held
@@ -40,6 +41,19 @@ def test_running_mode_answers_as_in_eval_mode_and_image_by_image(toy, teacher, r
     together, alone = ask(_batch()), torch.cat([ask(image[None]) for image in _batch()])
     torch.testing.assert_close(together, teacher.module(_batch()))
     torch.testing.assert_close(together, alone, atol=1e-5, rtol=1e-5)
+
+
+def test_a_size_that_is_rarely_asked_is_not_compiled_for(monkeypatch, toy, teacher, run):
+    compiled = []
+
+    def recording(function, **_settings):
+        return lambda images: compiled.append(len(images)) or function(images)
+
+    monkeypatch.setattr(torch, "compile", recording)
+    ask = Answers(toy(teacher=teacher), "running", replace(run, precision=Precision(compile=True)), sizes=frozenset({8}))
+    for count in (8, 3, 8):
+        assert len(ask(_batch(count))) == count
+    assert compiled == [8, 8]
 
 
 @pytest.mark.parametrize("bn", ["running", "batch"])

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
     from ddbench import DatasetFacts, TrainedNetwork
 
-PROVENANCE = ("real_index",)
-"""Extras that say where images came from and that no student needs; kept, shown, not charged."""
+PROVENANCE = ("real_index", "walk.loss", "walk.score", "walk.scored_at", "walk.chosen")
+"""Extras that say where images came from, or how they were optimised, and that no student needs; kept, shown, not charged."""
 
 
 class Storage(Evaluator):

@@ -1,16 +1,18 @@
 from __future__ import annotations
 
+import copy
 import subprocess
 import sys
 from importlib.resources import files
 
 import pytest
 import torch
+from plain.recover import PlainJob, plain_adjust, plain_recover
 
 from ddbench import Job, Precision, TrainedNetwork
 from ddbench.context import StageContext
 from ddbench.errors import NotEnoughImages
-from ddbench.kit import Pixels, RecoverRecipe, Starts, TappedTeacher
+from ddbench.kit import Pixels, RecoverRecipe, Start, Starts, TappedTeacher, recover, views_of
 from ddbench.options import read_presets, resolve
 from ddbench.testing import Bench
 from ddbench_plugins.dwa import Dwa, DwaOptions
@@ -102,6 +104,21 @@ class Scene:
         """Return how far the weights are from the teacher's after the adjustment for a class batch."""
         self.adjustment(self.tapped, self.starts, number)
         return {name: values.detach() - self.tapped.originals[name] for name, values in self.tapped.moved.items()}
+
+
+@pytest.mark.parametrize("carry", [False, True])
+def test_adjusting_and_recovering_are_those_of_the_plain_implementation(bench, carry):
+    """Weights that the plain one moved in place, and whose gradients it gathers ever after, over fifty steps in float64."""
+    scene = Scene(bench, iterations=50, batch=4, lr=0.1, carry_xgrad=carry, roll_low=2, roll_high=2)
+    recipe, starts = RecoverRecipe.of(scene.options), scene.starts
+    views = views_of(recipe.view_rule, 50, (8, 8), starts.generators("recover views", 0))
+    start = Start(starts.images(0), starts.labels(0), views, scene.adjustment(scene.tapped, starts, 0))
+    made = recover(scene.tapped, start, recipe, pixels=starts.pixels)
+    plain = copy.deepcopy(scene.context.needs["teacher"].module).requires_grad_()
+    gradient = plain_adjust(plain, PlainJob(start.images, start.labels, views[:, 0]), rho=0.2, steps=3)
+    job = PlainJob(start.images, start.labels, views[:, 0], gradient if carry else None)
+    expected = plain_recover(plain, job, recipe=recipe, pixels=starts.pixels, frozen=False)
+    assert torch.allclose(made, expected, rtol=0, atol=1e-8)
 
 
 def equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:

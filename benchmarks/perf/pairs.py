@@ -1,0 +1,146 @@
+"""Compares a fast path with its plain twin: in one process, alternating, after warm-up, by the median of several rounds."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+import torch
+
+from ddbench.costs import measured
+
+CPU = torch.device("cpu")
+
+Call = Callable[[], object]
+
+
+@dataclass(frozen=True)
+class Side:
+    """One way to do a piece of work."""
+
+    call: Call
+    count: int = 1
+    """Calls that make up the piece: ten where the other side does ten at once."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The same work done plainly and fast."""
+
+    name: str
+    plain: Side
+    fast: Side
+    at_least: float
+    stretch: float
+    flops: float | None = None
+    """Arithmetic that the piece cannot do without, a multiply-add counting two; None where a fraction of the peak means nothing."""
+    rounds: int = 5
+    warm_ups: int = 2
+    device: torch.device = CPU
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """What a pair measured: median seconds of the whole piece, and the peak memory of the process or device during it."""
+
+    name: str
+    plain_s: float
+    fast_s: float
+    at_least: float
+    stretch: float
+    plain_peak_bytes: int
+    fast_peak_bytes: int
+    flops_per_s: float | None
+    """Achieved by the fast side."""
+    rounds: int
+    composed: str = ""
+    """From which measured parts, where the whole was not run."""
+
+    @property
+    def ratio(self) -> float:
+        """How many times faster the fast side is."""
+        return self.plain_s / self.fast_s
+
+
+def compare(pair: Pair) -> Ratio:
+    """Return what a pair measures; sides take turns, so that a slow minute of the machine slows both."""
+    sides = (pair.plain, pair.fast)
+    for side in sides:
+        for _ in range(pair.warm_ups):
+            side.call()
+    times: tuple[list[float], list[float]] = ([], [])
+    peaks = [0, 0]
+    for _ in range(pair.rounds):
+        for number, side in enumerate(sides):
+            seconds, peak = _timed(side, pair.device)
+            times[number].append(seconds)
+            peaks[number] = max(peaks[number], peak)
+    plain_s, fast_s = (statistics.median(one) for one in times)
+    return Ratio(
+        pair.name,
+        plain_s,
+        fast_s,
+        pair.at_least,
+        pair.stretch,
+        plain_peak_bytes=peaks[0],
+        fast_peak_bytes=peaks[1],
+        flops_per_s=None if pair.flops is None else pair.flops / fast_s,
+        rounds=pair.rounds,
+    )
+
+
+def composed(name: str, parts: list[tuple[Ratio, float, float]], *, at_least: float, stretch: float) -> Ratio:
+    """Return a whole put together from measured parts, each with how often the plain side and the fast side do it."""
+    first = parts[0][0]
+    return replace(
+        first,
+        name=name,
+        plain_s=sum(ratio.plain_s * plain for ratio, plain, _ in parts),
+        fast_s=sum(ratio.fast_s * fast for ratio, _, fast in parts),
+        at_least=at_least,
+        stretch=stretch,
+        plain_peak_bytes=max(ratio.plain_peak_bytes for ratio, _, _ in parts),
+        fast_peak_bytes=max(ratio.fast_peak_bytes for ratio, _, _ in parts),
+        flops_per_s=None,
+        composed=" + ".join(f"{plain:g}|{fast:g} × {ratio.name}" for ratio, plain, fast in parts),
+    )
+
+
+def matrix_peak(device: torch.device, dtype: torch.dtype, *, size: int = 2048, rounds: int = 7) -> float:
+    """Return the floating-point operations per second of the machine's own matrix product: the best of several."""
+    left, right = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
+    best = float("inf")
+    for _ in range(rounds):
+        with _clock(device) as read:
+            left @ right
+        best = min(best, read())
+    return 2 * size**3 / best
+
+
+@contextmanager
+def _clock(device: torch.device) -> Iterator[Callable[[], float]]:
+    _finish(device)
+    begun = time.perf_counter()
+    ended = begun
+
+    def read() -> float:
+        return ended - begun
+
+    yield read
+    _finish(device)
+    ended = time.perf_counter()
+
+
+def _timed(side: Side, device: torch.device) -> tuple[float, int]:
+    with measured(device) as cost:
+        for _ in range(side.count):
+            side.call()
+    return cost.seconds, cost.peak_bytes or 0
+
+
+def _finish(device: torch.device) -> None:
+    if device.type != "cpu":
+        torch.accelerator.synchronize()

@@ -1,0 +1,161 @@
+"""Distils: runs a synthesizer's plan job by job, checks what it gives, and joins it to a distilled set in the store."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from ddbench.api.context import Part, Precision
+from ddbench.context import NOTES, GroupProgress, network_settings
+from ddbench.costs import Cost, measured
+from ddbench.distilled import DATA, PREVIEW, DistilledSet, job_tensors, join_jobs, shown_in_preview, to_pixels, write_preview
+from ddbench.errors import PluginFailed, SpecialValue
+from ddbench.making import Session, all_notes, common_card, file_metadata, plugin_block, running, stored
+from ddbench.needs import made
+from ddbench.seeding import generator_for
+
+if TYPE_CHECKING:
+    from ddbench.api.dataset import DatasetFacts
+    from ddbench.api.synthesizer import Job, JobResult
+    from ddbench.cells import BoundPart
+    from ddbench.stages import DistilledStage
+    from ddbench.store import Artefact
+
+
+def distilled(session: Session, stage: DistilledStage) -> DistilledSet:
+    """Return the stage's distilled set, made job by job if the store has none."""
+    if stage.key not in session.sets:
+        with session.store.lock(stage.key):
+            artefact = session.find("distilled", stage.key) or _distil(session, stage)
+        session.sets[stage.key] = DistilledSet.open(artefact)
+    return session.sets[stage.key]
+
+
+def _distil(session: Session, stage: DistilledStage) -> Artefact:
+    synthesizer, options = stage.method.synthesizer, stage.method.options
+    needs = {name: made(session, need_stage) for name, (_, need_stage) in stage.needs.items()}
+    with running(session, stage.key, stage.title, stage.precision) as context:
+        parts = {job.index: context.folder / f"job-{job.index:06d}.safetensors" for job in stage.jobs}
+        shown, context.needs = context.shown, needs
+        context.parts = {kind: Part(part.entry.value, part.options.values) for kind, part in stage.method.parts.items()}
+        for number, group in enumerate(stage.groups):
+            if all(parts[job.index].is_file() for job in group):
+                continue
+            generator = generator_for("recover", stage.seed, group[0].index)
+            context.begin(generator, GroupProgress(shown, number, len(stage.groups)))
+            with measured(session.device) as cost:
+                results = synthesizer.run(context, options.values, group)
+            cost.seconds += context.spent_before_s
+            _keep_jobs(session, stage, group, results, (parts, cost, context.notes))
+            context.forget_checkpoint()
+        return _join(session, stage, list(parts.values()), context.precision)
+
+
+def _keep_jobs(
+    session: Session,
+    stage: DistilledStage,
+    group: Sequence[Job],
+    results: Sequence[JobResult],
+    where: tuple[Mapping[int, Path], Cost, Sequence[str]],
+) -> None:
+    """Check a group's results and write each job's file, whole or not at all."""
+    from safetensors.torch import save
+
+    parts, cost, notes = where
+    if len(results) != len(group):
+        raise PluginFailed(f"synthesizer {stage.method.name!r} returned {len(results)} results for a group of {len(group)} jobs")
+    for job, result in zip(group, results, strict=True):
+        check_result(stage, job, result)
+        seconds = str(cost.seconds / len(group))
+        about = {"space": result.space, "seconds": seconds, "peak_bytes": str(cost.peak_bytes or 0), NOTES: json.dumps(notes)}
+        session.store.write_file(parts[job.index], save(job_tensors(result), metadata=about))
+
+
+def check_result(stage: DistilledStage, job: Job, result: JobResult) -> None:
+    """Raise unless a job's result is what its plan promised.
+
+    Raises:
+        PluginFailed: Labels, shape, dtype or range are wrong; the message says which.
+        SpecialValue: Images hold NaN or infinity.
+    """
+    who = f"synthesizer {stage.method.name!r}, job {job.index}"
+    images, labels = result.images, result.labels
+    if labels.dtype != torch.int64 or tuple(labels.tolist()) != job.labels:
+        raise PluginFailed(f"{who}: labels are not the int64 labels of the plan")
+    if tuple(images.shape) != (len(job.labels), *stage.facts.shape):
+        raise PluginFailed(f"{who}: images are {tuple(images.shape)}, not {(len(job.labels), *stage.facts.shape)}")
+    if images.dtype != (torch.uint8 if result.space == "uint8" else torch.float32):
+        raise PluginFailed(f"{who}: images in space {result.space!r} are {images.dtype}; uint8 or float32 is meant")
+    if images.is_floating_point() and not bool(images.isfinite().all()):
+        raise SpecialValue(f"{who}: images hold NaN or infinity; try a smaller learning rate (-o lr=…) or --precision fp32")
+    if result.space == "unit" and (images.amin() < 0 or images.amax() > 1):
+        raise PluginFailed(f"{who}: images in space 'unit' leave [0, 1]")
+    _check_soft(who, result, stage.facts)
+
+
+def _check_soft(who: str, result: JobResult, facts: DatasetFacts) -> None:
+    soft = result.soft_labels
+    if soft is None:
+        return
+    if tuple(soft.shape) != (len(result.labels), facts.num_classes) or soft.dtype != torch.float32:
+        raise PluginFailed(
+            f"{who}: soft labels are {soft.dtype} {tuple(soft.shape)}, not float32 ({len(result.labels)}, {facts.num_classes})"
+        )
+    if bool((soft < 0).any()) or bool((soft.sum(dim=1) - 1).abs().max() > 1e-3):
+        raise PluginFailed(f"{who}: soft labels are no probabilities")
+
+
+def _join(session: Session, stage: DistilledStage, parts: list[Path], precision: Precision) -> Artefact:
+    about = [file_metadata(part) for part in parts]
+    if len({entry["space"] for entry in about}) != 1:
+        raise PluginFailed(
+            f"synthesizer {stage.method.name!r} gave jobs in different spaces: {sorted({entry['space'] for entry in about})}"
+        )
+    options = stage.method.options
+    card = {
+        **common_card(session, "distilled", stage.key),
+        "synthesizer": stage.method.name,
+        "options": options.dump(),
+        "sources": dict(options.sources),
+        "parts": {kind: _part_card(part) for kind, part in stage.method.parts.items()},
+        "ipc": stage.ipc,
+        "distill_seed": stage.seed,
+        "start": stage.method.synthesizer.start(options.values),
+        "space": about[0]["space"],
+        "images": sum(len(job.labels) for job in stage.jobs),
+        "shape": list(stage.facts.shape),
+        "needs": {name: need.key for name, (_, need) in stage.needs.items()},
+        "jobs": len(stage.jobs),
+        "groups": [len(group) for group in stage.groups],
+        "plugin": plugin_block(stage.method.entry),
+        "precision": {**network_settings(precision), NOTES: all_notes(about)},
+        "cost": {
+            "seconds": sum(float(entry["seconds"]) for entry in about),
+            "peak_bytes": max(int(entry["peak_bytes"]) for entry in about),
+        },
+    }
+    with session.store.writing("distilled", stage.key, card) as folder:
+        join_jobs(parts, folder / DATA)
+        _preview(folder, card, stage.facts)
+    return stored(session, "distilled", stage.key)
+
+
+def _part_card(part: BoundPart) -> dict[str, Any]:
+    """Return what a manifest tells of an objective or a selector."""
+    options = part.options
+    return {"options": options.dump(), "sources": dict(options.sources), "plugin": plugin_block(part.entry)}
+
+
+def _preview(folder: Path, card: Mapping[str, Any], facts: DatasetFacts) -> None:
+    from safetensors import safe_open
+
+    with safe_open(folder / DATA, framework="pt") as file:
+        labels = file.get_tensor("labels")
+        images = file.get_slice("images")
+        shown = shown_in_preview(labels)
+        picked = torch.cat([images[index : index + 1] for index in shown])
+    write_preview(to_pixels(picked, card["space"], facts.mean, facts.std), labels[shown], folder / PREVIEW)

@@ -1,0 +1,117 @@
+"""Distribution matching (Zhao and Bilen, WACV 2023; released code, main_DM.py).
+
+With theta drawn anew in every step and never trained, psi what the classifier reads, and A one augmentation for each class:
+
+    L = sum_c | mean over x in T_c of psi(A(x)) - mean over x in S_c of psi(A(x)) |^2                        (eq. 6)
+
+Networks with batch norm normalise by the batch: there all classes go through in one pass, real ones in one and synthetic ones in
+another, as in the released code; all others treat images one by one, and are shown as many at once as is quick.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from ddbench.kit import Embedder, Pixels
+from ddbench.training.precision import Compiled, at_least_float32, autocast, forget_compiled, memory_format
+
+from .draws import ByClass, Draws, Redrawn, batch_norms, chunk_rows, moved, precision_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from torch import Tensor
+
+    from ddbench import Context, Job
+
+    from .distribution import DistributionOptions
+    from .draws import Group
+
+
+class DistributionMatching:
+    """Distribution matching at work on one job (`ddbench.Matching`). It remembers nothing: every step draws its own network."""
+
+    space = "normalised"
+
+    def __init__(self, ctx: Context, o: DistributionOptions, job: Job) -> None:
+        self.ctx, self.o, self.draws = ctx, o, Draws(ctx, job, "distribution")
+        self.precision, self.pixels = precision_of(ctx), Pixels.of_facts(ctx.train.facts, ctx.device)
+        forget_compiled(self.precision)
+        self.network = Redrawn(self.draws, o.network, self.precision)
+        self.network.module.requires_grad_(requires_grad=False)
+        norms = batch_norms(self.network.module)
+        self.whole_batches = bool(norms)
+        self.classes = ByClass(0 if self.whole_batches else o.class_group)
+        self.embedder = Embedder(self.network.module, ctx.train.facts.shape)
+        for norm in norms:
+            norm.train()
+        self._embed = Compiled(_embedded, self.precision)
+
+    def loss_and_grad(self, images: Tensor, labels: Tensor, step: int) -> tuple[Tensor, Tensor]:
+        """Return the loss, a scalar, and its gradient with respect to the images."""
+        self.network.renew(step)
+        gradient, loss = torch.empty_like(images), images.new_zeros(())
+        for group in self.classes.groups(labels):
+            views = self._views(group, step)
+            real = self._real_means(group, views, step, images.dtype)
+            synthetic = images[group.rows].detach().requires_grad_()
+            seen = self._passed(_augmented(synthetic, views, group.sizes))
+            distance = (real - _means(seen, group.sizes)).square().sum()  # eq. 6, these classes' terms
+            (gradient[group.rows],) = torch.autograd.grad(distance, synthetic)
+            loss += distance.detach()
+        if self._embed.note:
+            self.ctx.note(self._embed.note)
+        return loss, gradient
+
+    def state(self) -> Mapping[str, Tensor]:
+        return {}
+
+    def load(self, state: Mapping[str, Tensor]) -> None:
+        pass
+
+    def extras(self) -> Mapping[str, Tensor]:
+        return {}
+
+    def _views(self, group: Group, step: int) -> Sequence[Callable[[Tensor], Tensor]]:
+        """Return what the images of each class go through in this step, real and synthetic ones alike."""
+        if self.o.augment == "none":
+            return [_untouched] * len(group.labels)
+        return [self.draws.alike(self.o.strategy, label, step) for label in group.labels]
+
+    def _real_means(self, group: Group, views: Sequence[Callable[[Tensor], Tensor]], step: int, dtype: torch.dtype) -> Tensor:
+        """Return float (classes, D): the mean features of a batch of real images of each class, without a graph."""
+        drawn = [self.draws.real(label, step, self.o.batch_real) for label in group.labels]
+        sizes = [len(positions) for positions in drawn]
+        images = self.pixels.normalise(self.ctx.train.images(moved(torch.cat(drawn), self.ctx.device))).to(dtype)
+        rows = len(images) if self.whole_batches else chunk_rows(len(images), self.ctx.train.facts.shape, images.device)
+        with torch.no_grad():
+            seen = [self._passed(part) for part in torch.split(_augmented(images, views, sizes), rows)]
+            return _means(torch.cat(seen), sizes)
+
+    def _passed(self, images: Tensor) -> Tensor:
+        """Return float (N, D): the images' features, at least float32."""
+        with autocast(self.precision, images.device):
+            features: Tensor = self._embed(self.embedder, images.contiguous(memory_format=memory_format(self.precision)))
+        return at_least_float32(features)
+
+
+def _embedded(embedder: Embedder, images: Tensor) -> Tensor:
+    features: Tensor = embedder(images)
+    return features
+
+
+def _augmented(images: Tensor, views: Sequence[Callable[[Tensor], Tensor]], sizes: Sequence[int]) -> Tensor:
+    """Return the images, class by class through the class's view."""
+    parts = torch.split(images, list(sizes))
+    return torch.cat([view(part) for view, part in zip(views, parts, strict=True)])
+
+
+def _means(features: Tensor, sizes: Sequence[int]) -> Tensor:
+    """Return float (classes, D): the mean of each class's rows."""
+    return torch.stack([part.mean(dim=0) for part in torch.split(features, list(sizes))])
+
+
+def _untouched(images: Tensor) -> Tensor:
+    return images
