@@ -95,13 +95,22 @@ class Store:
 
         Whatever the block adds to `card` is written with it.
         """
+        with self.placing(kind, key) as temporary:
+            yield temporary
+            card["files"] = {path.name: _file_entry(path) for path in sorted(temporary.iterdir())}
+            card["sha256"] = checksum(card)
+            write_synced(temporary / _card_name(kind), json.dumps(card, indent=1, sort_keys=True, allow_nan=False).encode())
+
+    @contextmanager
+    def placing(self, kind: str, key: str) -> Iterator[Path]:
+        """Give a temporary folder; at the end of the block it becomes the artefact as it is, in one rename.
+
+        An artefact that is there already stays.
+        """
         with self._storing():
             temporary = self._temporary_folder()
             try:
                 yield temporary
-                card["files"] = {path.name: _file_entry(path) for path in sorted(temporary.iterdir())}
-                card["sha256"] = checksum(card)
-                _write_synced(temporary / _card_name(kind), json.dumps(card, indent=1, sort_keys=True, allow_nan=False).encode())
                 target = self.root / kind / key
                 target.parent.mkdir(parents=True, exist_ok=True)
                 if not target.exists():
@@ -159,7 +168,7 @@ class Store:
             path.parent.mkdir(parents=True, exist_ok=True)
             temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
             try:
-                _write_synced(temporary, content)
+                write_synced(temporary, content)
                 temporary.replace(path)
                 _sync_folder(path.parent)
             finally:
@@ -260,6 +269,14 @@ class Store:
         with self._storing():
             shutil.rmtree(self._temporary_folder())
 
+    def checked_sha256(self, path: Path) -> str:
+        """Return a file's sha256, computed once per size and time stamp in this process."""
+        stat = path.stat()
+        known = (str(path), stat.st_size, stat.st_mtime_ns)
+        if known not in self._verified:
+            self._verified[known] = file_sha256(path)
+        return self._verified[known]
+
     def _temporary_folder(self) -> Path:
         parent = self.root / "temporary"
         parent.mkdir(parents=True, exist_ok=True)
@@ -269,17 +286,9 @@ class Store:
         card = _read_card(folder / name)
         for file, entry in card["files"].items():
             path = folder / file
-            if not path.is_file() or self._checked_sha256(path) != entry["sha256"]:
+            if not path.is_file() or self.checked_sha256(path) != entry["sha256"]:
                 raise ArtefactDamaged(f"{path} is missing or does not match the checksum in its card")
         return card
-
-    def _checked_sha256(self, path: Path) -> str:
-        """Return a file's sha256, computed once per size and time stamp in this process."""
-        stat = path.stat()
-        known = (str(path), stat.st_size, stat.st_mtime_ns)
-        if known not in self._verified:
-            self._verified[known] = file_sha256(path)
-        return self._verified[known]
 
     def _set_aside(self, path: Path, label: str, why: str) -> None:
         with self._storing():
@@ -329,7 +338,8 @@ def _file_entry(path: Path) -> dict[str, object]:
     return {"sha256": file_sha256(path), "bytes": path.stat().st_size}
 
 
-def _write_synced(path: Path, content: bytes) -> None:
+def write_synced(path: Path, content: bytes | memoryview) -> None:
+    """Write a file, and return when it is on the disk."""
     with path.open("wb") as file:
         file.write(content)
         file.flush()

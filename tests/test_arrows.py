@@ -13,7 +13,7 @@ ROOT = Path(__file__).parent.parent
 LINES = [
     {"errors"},
     {"api", "options", "hookspecs", "records", "settings", "seeding", "progress"},
-    {"plugins", "store", "distilled", "cells", "stages", "workspace"},
+    {"plugins", "store", "packing", "distilled", "cells", "stages", "workspace"},
     {"data", "networks", "training", "kit"},
     {
         "context",
@@ -34,7 +34,7 @@ LINES = [
     {"testing"},
 ]
 NO_TORCH_AT_ALL = {"errors", "api", "options", "hookspecs", "records", "settings", "progress", "report"}
-NO_TORCH_AT_IMPORT = NO_TORCH_AT_ALL | {"seeding", "plugins", "store", "distilled", "cells", "stages", "workspace", "cli"}
+NO_TORCH_AT_IMPORT = NO_TORCH_AT_ALL | LINES[2] | {"seeding", "cli"}
 HEAVY = {"torch", "torchvision", "timm", "ray"}
 PLUGINS_MAY = {"errors", "seeding", "kit", "training", "networks", "data", "distilled", "testing"}
 
