@@ -10,6 +10,7 @@ import shutil
 import sys
 from pathlib import Path
 
+from ddbench.provenance import SUFFIX
 from ddbench.store import Store
 
 
@@ -31,7 +32,7 @@ def main() -> None:
             or cell.protocol != (arguments.protocol or cell.protocol)
         ):
             continue
-        for suffix in (".json", ".npz"):
+        for suffix in (".json", ".npz", SUFFIX):
             source, target = arguments.store / "records" / f"{record.key}{suffix}", arguments.out / f"{record.key}{suffix}"
             if source.is_file() and not target.exists():
                 shutil.copyfile(source, target)

@@ -17,6 +17,7 @@ from typing import Any
 import filelock
 
 from ddbench.errors import ArtefactDamaged, StoreProblem
+from ddbench.provenance import SUFFIX, Check, Standing, as_bytes, beside, standing, with_check
 from ddbench.records import Record, canonical, checksum, read_record
 
 KINDS = ("teachers", "priors", "experts", "distilled", "labels")
@@ -199,6 +200,16 @@ class Store:
         self.write_file(path, json.dumps(sealed.model_dump(mode="json"), indent=1, allow_nan=False).encode())
         return sealed
 
+    def standing(self, record: Record) -> Standing:
+        """Return the level of a record of this store, and what it rests on."""
+        return standing(record, self.root / "records" / f"{record.key}.json")
+
+    def add_check(self, record: Record, check: Check) -> Standing:
+        """Keep a check beside a record, after earlier ones, and return the level it now has."""
+        path = self.root / "records" / f"{record.key}.json"
+        self.write_file(beside(path), as_bytes(with_check(standing(record, path).provenance, record, check)))
+        return standing(record, path)
+
     def record_keys(self) -> list[str]:
         """Return the keys of all records, sorted."""
         folder = self.root / "records"
@@ -231,7 +242,7 @@ class Store:
 
     def replace(self, kind: str, key: str) -> None:
         """Move an artefact or a record (kind `records`) aside, so that it is made afresh; nothing is deleted."""
-        names = [f"{key}.json", f"{key}.npz"] if kind == "records" else [key]
+        names = [f"{key}.json", f"{key}.npz", f"{key}{SUFFIX}"] if kind == "records" else [key]
         with self._storing():
             for path in (self.root / kind / name for name in names):
                 if path.exists():

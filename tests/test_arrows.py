@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 LINES = [
     {"errors"},
-    {"api", "options", "hookspecs", "records", "settings", "seeding", "progress"},
+    {"api", "options", "hookspecs", "provenance", "records", "settings", "seeding", "progress"},
     {"plugins", "store", "packing", "distilled", "cells", "stages", "workspace"},
     {"data", "networks", "training", "kit"},
     {
@@ -33,7 +33,7 @@ LINES = [
     {"cli", "notebook"},
     {"testing"},
 ]
-NO_TORCH_AT_ALL = {"errors", "api", "options", "hookspecs", "records", "settings", "progress", "report"}
+NO_TORCH_AT_ALL = {"errors", "api", "options", "hookspecs", "provenance", "records", "settings", "progress", "report"}
 NO_TORCH_AT_IMPORT = NO_TORCH_AT_ALL | LINES[2] | {"seeding", "cli"}
 HEAVY = {"torch", "torchvision", "timm", "ray"}
 PLUGINS_MAY = {"errors", "seeding", "kit", "training", "networks", "data", "distilled", "testing"}

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ddbench.errors import ArtefactDamaged, DataMissing
+from ddbench.provenance import LEVELS, Standing, standing
 from ddbench.records import read_record
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ class Loaded:
     records: tuple[Record, ...]
     problems: tuple[str, ...]
     """A sentence for every file that was left out."""
+    standings: Mapping[str, Standing] = field(default_factory=dict)
+    """By key: the record's level, and what it rests on."""
 
 
 def load(store: Store | None, folders: Iterable[Path] = ()) -> Loaded:
@@ -31,19 +34,25 @@ def load(store: Store | None, folders: Iterable[Path] = ()) -> Loaded:
         DataMissing: A folder is not there.
     """
     found: dict[str, Record] = {}
+    standings: dict[str, list[Standing]] = {}
     problems: list[str] = []
     for record in store.records() if store else ():
         found[record.key] = record
+        standings[record.key] = [store.standing(record)] if store else []
     for folder in folders:
         for path in record_files(folder):
             try:
-                _add(read_record(path.read_bytes(), where=str(path)), found, path)
+                record = read_record(path.read_bytes(), where=str(path))
+                _add(record, found, path)
             except ArtefactDamaged as problem:
                 problems.append(f"left out: {problem}")
+            else:
+                standings.setdefault(record.key, []).append(standing(record, path))
     if store:
         problems += store.damaged
+    problems += [one.problem for many in standings.values() for one in many if one.problem]
     ordered = sorted(found.values(), key=lambda record: (record.cell.student, record.key))
-    return Loaded(tuple(ordered), tuple(problems))
+    return Loaded(tuple(ordered), tuple(problems), {key: _highest(many) for key, many in standings.items()})
 
 
 def record_files(folder: Path) -> Iterator[Path]:
@@ -58,6 +67,11 @@ def record_files(folder: Path) -> Iterator[Path]:
         yield from sorted(folder.rglob("*.json"))
     else:
         raise DataMissing(f"no records at {folder}: it is neither a folder nor a file; see --records")
+
+
+def _highest(standings: Iterable[Standing]) -> Standing:
+    """Return the standing to be trusted most, of copies of one record."""
+    return max(standings, key=lambda one: LEVELS.index(one.level))
 
 
 def _add(record: Record, found: dict[str, Record], path: Path) -> None:
