@@ -73,6 +73,7 @@ class StageContext:
     """Seconds that interrupted runs of this stage took up to their last checkpoint."""
     notes: list[str] = field(default_factory=list)
     """What did not go as the precision says, a line for each thing; of a distilled set, that of the present group."""
+    _checkpoint: str = CHECKPOINT
     _throttled: Throttled | None = None
     _kept: float = field(default_factory=lambda: time.monotonic())  # noqa: PLW0108 - looked up when called
     _started: float = field(default_factory=lambda: time.monotonic())  # noqa: PLW0108 - the same
@@ -84,9 +85,10 @@ class StageContext:
             raise BadRequest("this context has no work folder")
         return self.work
 
-    def begin(self, generator: torch.Generator, shown: StageProgress) -> None:
-        """Begin a part of the stage that is resumed by itself: a group of jobs, an expert."""
+    def begin(self, generator: torch.Generator, shown: StageProgress, *, checkpoint: str = CHECKPOINT) -> None:
+        """Begin a part of the stage that is resumed by itself: a group of jobs, an expert; `checkpoint` names its file."""
         self.generator, self.shown, self.notes = generator, shown, []
+        self._checkpoint = checkpoint
         self.spent_before_s, self._started = 0.0, time.monotonic()
 
     def progress(self, step: int, total: int, **scalars: Tensor | float) -> None:
@@ -110,17 +112,17 @@ class StageContext:
             return
         tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}
         tensors[SPENT] = torch.tensor(self.spent_before_s + now - self._started, dtype=torch.float64)
-        self.write(self.work / CHECKPOINT, save(tensors, metadata={NOTES: json.dumps(self.notes)}))
+        self.write(self.work / self._checkpoint, save(tensors, metadata={NOTES: json.dumps(self.notes)}))
         self._kept = time.monotonic()
 
     def resumed(self) -> Mapping[str, Tensor] | None:
         """Return the last state kept, or None; one that is not whole is as good as none."""
         from safetensors import SafetensorError, safe_open
 
-        if self.work is None or not (self.work / CHECKPOINT).is_file():
+        if self.work is None or not (self.work / self._checkpoint).is_file():
             return None
         try:
-            with safe_open(self.work / CHECKPOINT, framework="pt") as file:
+            with safe_open(self.work / self._checkpoint, framework="pt") as file:
                 state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
                 notes = json.loads((file.metadata() or {}).get(NOTES, "[]"))
         except SafetensorError:
@@ -132,7 +134,7 @@ class StageContext:
 
     def forget_checkpoint(self) -> None:
         """Remove the checkpoint of a group of jobs that is done."""
-        (self.folder / CHECKPOINT).unlink(missing_ok=True)
+        (self.folder / self._checkpoint).unlink(missing_ok=True)
 
     def plugin(self, kind: PartKind) -> Part:
         """Return the objective or the selector that the synthesizer said it uses, with its options."""

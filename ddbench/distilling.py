@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from ddbench.api.dataset import DatasetFacts
     from ddbench.api.synthesizer import Job, JobResult
     from ddbench.cells import BoundPart
+    from ddbench.context import StageContext
     from ddbench.stages import DistilledStage
     from ddbench.store import Artefact
 
@@ -35,24 +37,63 @@ def distilled(session: Session, stage: DistilledStage) -> DistilledSet:
     return session.sets[stage.key]
 
 
+def group_made(session: Session, stage: DistilledStage, number: int) -> None:
+    """Make one group of a set's jobs unless it or the whole set is there; its files wait in the set's work folder."""
+    if not session.store.holds(stage.folder, stage.key) and _missing(session, stage, number):
+        needs = _needs(session, stage)
+        with _recovering(session, stage, needs) as context:
+            _recover(session, stage, context, number)
+
+
+def job_file(index: int) -> str:
+    """Return the name of a finished job's file in the set's work folder."""
+    return f"job-{index:06d}.safetensors"
+
+
 def _distil(session: Session, stage: DistilledStage) -> Artefact:
-    synthesizer, options = stage.method.synthesizer, stage.method.options
-    needs = {name: made(session, need_stage) for name, (_, need_stage) in stage.needs.items()}
+    numbers = range(len(stage.groups))
+    needs = _needs(session, stage) if any(_missing(session, stage, number) for number in numbers) else {}
+    with _recovering(session, stage, needs) as context:
+        for number in numbers:
+            _recover(session, stage, context, number)
+        return _join(session, stage, [context.folder / job_file(job.index) for job in stage.jobs], context.precision)
+
+
+def _needs(session: Session, stage: DistilledStage) -> dict[str, Any]:
+    """Return what the synthesizer works with, made where the store has none."""
+    return {name: made(session, need_stage) for name, (_, need_stage) in stage.needs.items()}
+
+
+def _missing(session: Session, stage: DistilledStage, number: int) -> bool:
+    """Return whether a job of a group has no file yet."""
+    folder = session.store.root / "work" / stage.key
+    return not all((folder / job_file(job.index)).is_file() for job in stage.groups[number])
+
+
+@contextmanager
+def _recovering(session: Session, stage: DistilledStage, needs: Mapping[str, Any]) -> Iterator[StageContext]:
+    """Give the context in which the groups of a set are made."""
     with running(session, stage.key, stage.title, stage.precision) as context:
-        parts = {job.index: context.folder / f"job-{job.index:06d}.safetensors" for job in stage.jobs}
-        shown, context.needs = context.shown, needs
+        context.needs = needs
         context.parts = {kind: Part(part.entry.value, part.options.values) for kind, part in stage.method.parts.items()}
-        for number, group in enumerate(stage.groups):
-            if all(parts[job.index].is_file() for job in group):
-                continue
-            generator = generator_for("recover", stage.seed, group[0].index)
-            context.begin(generator, GroupProgress(shown, number, len(stage.groups)))
-            with measured(session.device) as cost:
-                results = synthesizer.run(context, options.values, group)
-            cost.seconds += context.spent_before_s
-            _keep_jobs(session, stage, group, results, (parts, cost, context.notes))
-            context.forget_checkpoint()
-        return _join(session, stage, list(parts.values()), context.precision)
+        yield context
+
+
+def _recover(session: Session, stage: DistilledStage, context: StageContext, number: int) -> None:
+    """Make the jobs of a group and write their files; another process that is at the same group is waited for."""
+    with session.store.lock(f"{stage.key}-{number}"):
+        if session.store.holds(stage.folder, stage.key) or not _missing(session, stage, number):
+            return
+        group, options, shown = stage.groups[number], stage.method.options.values, context.shown
+        part = GroupProgress(shown, number, len(stage.groups))
+        generator = generator_for("recover", stage.seed, group[0].index)
+        context.begin(generator, part, checkpoint=f"checkpoint-{number:06d}.safetensors")
+        with measured(session.device) as cost:
+            results = stage.method.synthesizer.run(context, options, group)
+        cost.seconds += context.spent_before_s
+        _keep_jobs(session, stage, group, results, (context.folder, cost, context.notes))
+        context.forget_checkpoint()
+        context.shown = shown
 
 
 def _keep_jobs(
@@ -60,19 +101,19 @@ def _keep_jobs(
     stage: DistilledStage,
     group: Sequence[Job],
     results: Sequence[JobResult],
-    where: tuple[Mapping[int, Path], Cost, Sequence[str]],
+    where: tuple[Path, Cost, Sequence[str]],
 ) -> None:
     """Check a group's results and write each job's file, whole or not at all."""
     from safetensors.torch import save
 
-    parts, cost, notes = where
+    folder, cost, notes = where
     if len(results) != len(group):
         raise PluginFailed(f"synthesizer {stage.method.name!r} returned {len(results)} results for a group of {len(group)} jobs")
     for job, result in zip(group, results, strict=True):
         check_result(stage, job, result)
         seconds = str(cost.seconds / len(group))
         about = {"space": result.space, "seconds": seconds, "peak_bytes": str(cost.peak_bytes or 0), NOTES: json.dumps(notes)}
-        session.store.write_file(parts[job.index], save(job_tensors(result), metadata=about))
+        session.store.write_file(folder / job_file(job.index), save(job_tensors(result), metadata=about))
 
 
 def check_result(stage: DistilledStage, job: Job, result: JobResult) -> None:

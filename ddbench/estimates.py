@@ -8,13 +8,11 @@ from typing import TYPE_CHECKING, cast
 
 from ddbench.networks import build, fit, resolve
 from ddbench.stages import DistilledStage, ExpertsStage, NeedStage, PriorStage, StudentStage, TeacherStage
-from ddbench.training.precision import COMPILE_S, device_abilities, estimated_s
+from ddbench.training.precision import COMPILE_S, Abilities, estimated_s
 from ddbench.training.recipe import student_recipe
 from ddbench.training.work import Layers, Work, forward_flops, layers_of, training_work
 
 if TYPE_CHECKING:
-    import torch
-
     from ddbench.api.context import Precision
     from ddbench.api.dataset import DatasetFacts
     from ddbench.api.experts import ExpertOptions
@@ -127,10 +125,10 @@ class Estimates:
         images = sum(len(job.labels) for job in stage.distilled.jobs)
         return self.student(stage.cell, images), stage.precision
 
-    def seconds(self, stage: NeedStage | DistilledStage | StudentStage, device: torch.device) -> float:
-        """Return the nominal seconds of a stage on a device, from the same table that chooses its precision."""
+    def seconds(self, stage: NeedStage | DistilledStage | StudentStage, able: Abilities) -> float:
+        """Return the nominal seconds of a stage on a device that can so much, from the same table that chooses its precision."""
         work, precision = self.of(stage)
         if work == NOTHING:
             return 0.0
         compiling = COMPILE_S if precision.compile else 0.0
-        return compiling + estimated_s(work, device_abilities(device), precision.dtype, compiled=precision.compile)
+        return compiling + estimated_s(work, able, precision.dtype, compiled=precision.compile)

@@ -173,9 +173,10 @@ def _settled(session: Session, work: Path, precision: Precision) -> tuple[Precis
     """Return how the stage runs: as written down when it first started, so that a resume gives the same bytes."""
     path = work / SETTINGS
     if not path.is_file():
-        content = {"precision": asdict(precision), "threads": session.threads}
-        session.store.write_file(path, json.dumps(content).encode())
-        return precision, session.threads
+        with session.store.lock(f"{work.name}-settings"):  # several processes may start groups of one set
+            if not path.is_file():
+                content = {"precision": asdict(precision), "threads": session.threads}
+                session.store.write_file(path, json.dumps(content).encode())
     kept = json.loads(path.read_bytes())
     return Precision(**kept["precision"]), int(kept["threads"])
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
-
-import torch
 
 from ddbench import cells as coordinates
 from ddbench.api.context import Precision
@@ -15,10 +13,13 @@ from ddbench.data import Prepared, defaults_for, open_dataset
 from ddbench.errors import BadRequest, LabelsTooLarge
 from ddbench.estimates import LONG_S, Estimates
 from ddbench.networks import resolve as resolve_network
+from ddbench.place import Place, here
 from ddbench.stages import DistilledStage, ExpertsStage, LabelsStage, NeedStage, PriorStage, StudentStage, TeacherStage
 from ddbench.training.precision import resolve_precision
 
 if TYPE_CHECKING:
+    import torch
+
     from ddbench.api.context import Need
     from ddbench.api.dataset import DatasetDefaults, DatasetFacts
     from ddbench.api.network import NetworkFamily, NetworkSpec
@@ -36,9 +37,6 @@ SMALL_STEP_FLOPS = 8e9
 SIDE_BY_SIDE = 4
 """Cells from which a helper process is worth its start."""
 
-UNTRIED = {"mps"}
-"""Kinds of accelerator that `auto` leaves alone, because nothing of ours was run on them; they can be asked for by name."""
-
 DEFAULT_LABEL_BYTES = 2 * 1024**3
 """Stored labels above this are refused unless `--max-label-bytes` says otherwise."""
 
@@ -50,6 +48,7 @@ class PlannedCell:
     cell: Cell
     stage: StudentStage
     stored: bool
+    expected_s: float
 
     @property
     def record_key(self) -> str:
@@ -73,14 +72,16 @@ class Plan:
     request: Request
     data: Prepared
     defaults: DatasetDefaults
-    device: torch.device
+    place: Place
     threads: int
     """Of each process."""
-    available: int
-    """Threads of all processes together."""
     cells: tuple[PlannedCell, ...]
     stages: tuple[PlannedStage, ...]
     notes: tuple[str, ...] = ()
+
+    @property
+    def device(self) -> torch.device:
+        return self.place.device
 
     @property
     def helpers(self) -> int:
@@ -88,7 +89,7 @@ class Plan:
         missing = sum(not one.stored for one in self.cells)
         if self.device.type != "cpu" or self.request.threads or missing < SIDE_BY_SIDE:
             return 0
-        return min(self.available // self.threads - 1, missing // 2)
+        return min(self.place.threads // self.threads - 1, missing // 2)
 
     @property
     def facts(self) -> DatasetFacts:
@@ -112,51 +113,67 @@ class Plan:
         }
 
 
-def plan(request: Request, workspace: Workspace) -> Plan:
+@dataclass
+class Known:
+    """What planning looked up: kept from one request to the next, it is looked up once."""
+
+    workspace: Workspace
+    places: dict[str, Place] = field(default_factory=dict)
+    """By the device's name."""
+    datasets: dict[str, Prepared] = field(default_factory=dict)
+    _estimates: Estimates | None = None
+
+    @property
+    def estimates(self) -> Estimates:
+        self._estimates = self._estimates or Estimates(self.workspace.plugins.all("network"))
+        return self._estimates
+
+    def place(self, device: str) -> Place:
+        """Return this machine as the place of a device, unless another was given for it."""
+        if device not in self.places:
+            self.places[device] = here(device)
+        return self.places[device]
+
+    def dataset(self, name: str) -> Prepared:
+        """Return an opened dataset."""
+        if name not in self.datasets:
+            settings, sources = self.workspace.settings, self.workspace.plugins.all("dataset")
+            self.datasets[name] = open_dataset(
+                name, roots=settings.data_roots, sources=sources, offline=settings.offline, report=self._report
+            )
+        return self.datasets[name]
+
+    def _report(self, what: str, done: int, total: int) -> None:
+        if done == 0:
+            self.workspace.reporter.note(f"{what} ({total / 1e6:.0f} MB)" if total else what)
+
+
+def plan(request: Request, workspace: Workspace, *, known: Known | None = None) -> Plan:
     """Return what a request comes to.
+
+    Args:
+        request: What is asked for.
+        workspace: Store, plugins, and who is told.
+        known: What was looked up for earlier requests; it may also name another place than this machine.
 
     Raises:
         DdbenchError: A name, an option or a combination is wrong, or the dataset is not there.
     """
-    return _Planner(request, workspace).plan()
-
-
-def pick_device(name: str) -> torch.device:
-    """Return a device by name; `auto` is the accelerator where there is one.
-
-    Raises:
-        BadRequest: This machine has no such device.
-    """
-    if name == "auto":
-        accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
-        return torch.device("cpu") if accelerator is None or accelerator.type in UNTRIED else accelerator
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise BadRequest(
-            f"device {name!r} cannot be used here ({str(error).splitlines()[0]}); try --device cpu, or: ddbench doctor"
-        ) from error
-    return device
+    return _Planner(request, known or Known(workspace)).plan()
 
 
 class _Planner:
     """Holds what planning looks up once."""
 
-    def __init__(self, request: Request, workspace: Workspace) -> None:
-        self.request, self.workspace, self.plugins = request, workspace, workspace.plugins
-        settings = workspace.settings
-        sources = self.plugins.all("dataset")
-        self.device = pick_device(request.device)
-        self.available = torch.get_num_threads()
-        self.data = open_dataset(
-            request.dataset, roots=settings.data_roots, sources=sources, offline=settings.offline, report=self._report
-        )
+    def __init__(self, request: Request, known: Known) -> None:
+        self.request, self.workspace, self.plugins = request, known.workspace, known.workspace.plugins
+        self.place = known.place(request.device)
+        self.data = known.dataset(request.dataset)
         self.facts = self.data.facts
-        self.defaults = defaults_for(self.facts, sources)
+        self.defaults = defaults_for(self.facts, self.plugins.all("dataset"))
         self.families: Mapping[str, NetworkFamily] = self.plugins.all("network")
         self.recipe = self._recipe()
-        self.estimates = Estimates(self.families)
+        self.estimates = known.estimates
         self.notes: dict[str, None] = {}
         self._precisions: dict[object, Precision] = {}
         self._sets: dict[tuple[int, int], DistilledStage] = {}
@@ -178,7 +195,7 @@ class _Planner:
         self._refuse_large_labels(planned)
         stages = tuple(self._stages(planned))
         threads = self._threads(planned)
-        whole = Plan(request, self.data, defaults, self.device, threads, self.available, tuple(planned), stages, tuple(self.notes))
+        whole = Plan(request, self.data, defaults, self.place, threads, tuple(planned), stages, tuple(self.notes))
         return replace(whole, notes=(*whole.notes, *self._cheaper(whole.expected_s, way[0])))
 
     def _entries(self, method: Method) -> Iterator[Entry]:
@@ -201,8 +218,8 @@ class _Planner:
         if self.request.threads:
             return self.request.threads
         works = [self.estimates.of(one.stage)[0] for one in planned]
-        small = self.device.type == "cpu" and all(work.flops < SMALL_STEP_FLOPS * max(1, work.steps) for work in works)
-        return 1 if small and len(planned) >= SIDE_BY_SIDE else self.available
+        small = self.place.device.type == "cpu" and all(work.flops < SMALL_STEP_FLOPS * max(1, work.steps) for work in works)
+        return 1 if small and len(planned) >= SIDE_BY_SIDE else self.place.threads
 
     def _seed_counts(self) -> list[tuple[str, int | None, int]]:
         request, defaults = self.request, self.defaults
@@ -275,7 +292,7 @@ class _Planner:
             cell, distilled, answers, labels, self._family(cell.network), evaluators, precision, self.request.view_seed
         )
         stored = (self.workspace.store.root / "records" / f"{stage.key}.json").is_file()
-        return PlannedCell(cell, stage, stored)
+        return PlannedCell(cell, stage, stored, self._seconds(stage))
 
     def _teacher(self, choice: TeacherChoice) -> TeacherStage:
         return TeacherStage(choice, self.facts, self._precision(self.estimates.teacher(choice, self.facts)))
@@ -318,7 +335,13 @@ class _Planner:
     def _precision(self, work: Work) -> Precision:
         if work not in self._precisions:
             request = self.request
-            resolved = resolve_precision(device=self.device, precision=request.precision, compile=request.compile, work=work)
+            resolved = resolve_precision(
+                device=self.place.device,
+                precision=request.precision,
+                compile=request.compile,
+                work=work,
+                abilities=self.place.abilities,
+            )
             self._precisions[work] = resolved.precision
             self.notes.update(dict.fromkeys(resolved.notes))
         return self._precisions[work]
@@ -335,9 +358,8 @@ class _Planner:
                         f"the limit is {limit / 1e6:.0f} MB: raise it with --max-label-bytes {size}, or use a soft_online protocol"
                     )
 
-    def _report(self, what: str, done: int, total: int) -> None:
-        if done == 0:
-            self.workspace.reporter.note(f"{what} ({total / 1e6:.0f} MB)" if total else what)
+    def _seconds(self, stage: NeedStage | DistilledStage | StudentStage) -> float:
+        return self.estimates.seconds(stage, self.place.abilities)
 
     def _stages(self, planned: list[PlannedCell]) -> Iterator[PlannedStage]:
         """Give every shared stage once, in the order they are made, then the students together."""
@@ -349,7 +371,7 @@ class _Planner:
                 if stage.key not in seen:
                     seen.add(stage.key)
                     stored = (store.root / stage.folder / stage.key).is_dir()
-                    yield PlannedStage(stage.title, stage.key, stored, self.estimates.seconds(stage, self.device))
+                    yield PlannedStage(stage.title, stage.key, stored, self._seconds(stage))
         missing = [one for one in planned if not one.stored]
-        seconds = sum(self.estimates.seconds(one.stage, self.device) for one in missing)
+        seconds = sum(one.expected_s for one in missing)
         yield PlannedStage(f"{len(missing)} students", None, not missing, seconds)

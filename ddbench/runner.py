@@ -14,7 +14,8 @@ from ddbench.cells import Cell, Request
 from ddbench.errors import DdbenchError, EnvironmentProblem
 from ddbench.executors.local import helping
 from ddbench.making import Session, open_session
-from ddbench.planning import Plan, PlannedCell, PlannedStage, pick_device, plan
+from ddbench.place import pick_device
+from ddbench.planning import Plan, PlannedCell, PlannedStage, plan
 from ddbench.students import student_record
 from ddbench.workspace import Workspace, open_workspace
 

@@ -182,6 +182,7 @@ class LabelsStage:
     teacher: TeacherStage
     recipe: ProtocolSpec
     view_seed: int
+    folder: ClassVar[str] = "labels"
 
     @cached_property
     def key(self) -> str:
@@ -212,6 +213,7 @@ class StudentStage:
     evaluators: Sequence[Entry]
     precision: Precision
     view_seed: int
+    folder: ClassVar[str] = "records"
 
     @cached_property
     def key(self) -> str:

@@ -82,6 +82,10 @@ class Store:
             self._set_aside(folder, f"{kind}-{key}", str(problem))
             return None
 
+    def holds(self, kind: str, key: str) -> bool:
+        """Return whether there is an artefact, whole or damaged."""
+        return (self.root / kind / key).is_dir()
+
     def card(self, kind: str, key: str) -> dict[str, Any]:
         """Return an artefact's card without verifying the files it names.
 

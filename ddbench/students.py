@@ -16,8 +16,9 @@ from ddbench import distilling, making
 from ddbench.api.network import TrainedNetwork
 from ddbench.context import Throttled, network_settings
 from ddbench.costs import Cost, host, measured
-from ddbench.errors import SpecialValue
+from ddbench.errors import ArtefactDamaged, SpecialValue
 from ddbench.evaluation import StudentEvaluation
+from ddbench.needs import made
 from ddbench.networks import build, count_parameters
 from ddbench.records import MetricBlock, Record, finite
 from ddbench.seeding import generator_for
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from ddbench.distilled import DistilledSet
     from ddbench.making import Session
     from ddbench.plugins import Entry
-    from ddbench.stages import StudentStage
+    from ddbench.stages import DistilledStage, LabelsStage, NeedStage, StudentStage, TeacherStage
 
 LEARNED_LR = "lr"
 """The extra of a distilled set that holds a learned step size."""
@@ -80,10 +81,24 @@ def _made(session: Session, stage: StudentStage, title: str) -> Record:
     return session.store.add_record(_record(session, stage, inputs, trained, (metrics, times, costs)), sidecar)
 
 
+def student_labels(session: Session, stage: LabelsStage) -> None:
+    """Make the stored answers that students of a distilled set learn from, unless the store has them."""
+    _, data = _data(session, stage.distilled, stage.teacher)
+    making.labels(session, stage, data)
+
+
 def _inputs(session: Session, stage: StudentStage) -> Inputs:
     """Return the distilled set as the student learns from it, with its teacher's answers where they are stored."""
-    distilled = distilling.distilled(session, stage.distilled)
-    teacher = making.teacher(session, stage.teacher)[0] if stage.teacher else None
+    distilled, data = _data(session, stage.distilled, stage.teacher)
+    if stage.labels is None:
+        return Inputs(distilled, data)
+    stored, cost = making.labels(session, stage.labels, data)
+    return Inputs(distilled, replace(data, stored=stored), cost)
+
+
+def _data(session: Session, made_by: DistilledStage, answers: TeacherStage | None) -> tuple[DistilledSet, StudentData]:
+    distilled = distilling.distilled(session, made_by)
+    teacher = making.teacher(session, answers)[0] if answers else None
     lr = distilled.extras.get(LEARNED_LR)
     data = StudentData(
         images=distilled.images,
@@ -95,10 +110,7 @@ def _inputs(session: Session, stage: StudentStage) -> Inputs:
         teacher=teacher,
         learned_lr=None if lr is None else float(lr.double().mean()),
     )
-    if stage.labels is None:
-        return Inputs(distilled, data)
-    stored, cost = making.labels(session, stage.labels, data)
-    return Inputs(distilled, replace(data, stored=stored), cost)
+    return distilled, data
 
 
 def _train(session: Session, stage: StudentStage, inputs: Inputs, shown: Throttled) -> Trained:
@@ -250,14 +262,24 @@ def _bytes(session: Session, stage: StudentStage, inputs: Inputs) -> dict[str, i
 def _stage_costs(session: Session, stage: StudentStage, inputs: Inputs) -> dict[str, Any]:
     costs = {"recover": inputs.distilled.manifest["cost"]}
     key = _teacher_key(stage)
-    if key is not None:
-        costs["squeeze"] = session.store.card("teachers", key)["cost"]
-    for name, (_, need) in stage.distilled.needs.items():
-        if need.key != key:
-            costs[name] = session.store.card(need.folder, need.key)["cost"]
+    needs = {name: need for name, (_, need) in stage.distilled.needs.items()}
+    asked: list[tuple[NeedStage, str]] = [(stage.teacher, "squeeze")] if stage.teacher else []
+    asked += [(need, "squeeze" if need.key == key else name) for name, need in needs.items()]
+    costs |= {name: _cost(session, need) for need, name in asked}
     if inputs.label_cost is not None:
         costs["relabel"] = inputs.label_cost
     return costs
+
+
+def _cost(session: Session, stage: NeedStage) -> Mapping[str, Any]:
+    """Return what making a need cost, from its card; one whose card is damaged or gone is made again."""
+    try:
+        card = session.store.card(stage.folder, stage.key)
+    except ArtefactDamaged:
+        made(session, stage)
+        card = session.store.card(stage.folder, stage.key)
+    cost: Mapping[str, Any] = card["cost"]
+    return cost
 
 
 def smallest(predictions: Tensor, num_classes: int) -> Tensor:

@@ -23,6 +23,7 @@ LINES = [
         "distilling",
         "students",
         "runner",
+        "place",
         "planning",
         "estimates",
         "evaluation",
