@@ -13,7 +13,7 @@ nox.options.reuse_venv = "yes"
 nox.options.sessions = ["lint", "types", "tests"]
 
 HERE = Path(__file__).parent
-CODE = ["ddbench", "plugins", "tests", "benchmarks", "noxfile.py"]
+CODE = ["ddbench", "plugins", "tests", "benchmarks", "docs", "noxfile.py"]
 
 
 def install(session: nox.Session) -> None:
@@ -59,9 +59,10 @@ def types(session: nox.Session) -> None:
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """Check that every link, command, option and name in the documentation exists."""
+    """Check what the documentation says against the code, and build its site into build/docs; warnings are errors."""
     install(session)
     session.run("pytest", "tests/docs", *session.posargs)
+    session.run("python", "docs/site/build.py")
 
 
 @nox.session

@@ -8,13 +8,19 @@ from typing import ClassVar
 
 
 class DdbenchError(Exception):
-    """A known error: its message is one sentence that says what was wrong and what to do next."""
+    """A known error: its message is one sentence that says what was wrong and what to do next.
+
+    What to do: read the sentence; it says so.
+    """
 
     exit_code: ClassVar[int] = 2
 
 
 class UnknownName(DdbenchError):
-    """A plugin's thing was asked for by a name nobody registered."""
+    """A plugin's thing was asked for by a name nobody registered.
+
+    What to do: take the name that is suggested, or one that `ddbench list` shows; `ddbench doctor` tells which plugins failed.
+    """
 
     def __init__(self, kind: str, name: str, known: Iterable[str], *, see: str | None = None) -> None:
         names = sorted(known)
@@ -24,84 +30,141 @@ class UnknownName(DdbenchError):
 
 
 class NameClash(DdbenchError):
-    """Two plugins of one kind registered one name."""
+    """Two plugins of one kind registered one name.
+
+    What to do: uninstall one of the two plugins that are named, or load one of them alone with `DDBENCH_PLUGINS`.
+    """
 
 
 class PluginFailed(DdbenchError):
-    """A plugin raised while it was imported, or a hook of it returned something else than promised."""
+    """A plugin raised while it was imported, or a hook of it returned something else than promised.
+
+    What to do: mend the plugin, or run without it: `DDBENCH_PLUGINS` says which are loaded; `ddbench doctor` tells what failed.
+    """
 
 
 class BadOption(DdbenchError):
-    """An option is unknown, of the wrong type, or out of its bounds."""
+    """An option is unknown, of the wrong type, or out of its bounds.
+
+    What to do: look at the option's type and bounds with `ddbench list synthesizers NAME`, and give another value with `-o`.
+    """
 
 
 class BadRequest(DdbenchError):
-    """A command or a call asks for something that contradicts itself or that cannot be done."""
+    """A command or a call asks for something that contradicts itself or that cannot be done.
+
+    What to do: change the command as the sentence says; `--dry-run` checks a request without computing anything.
+    """
 
 
 class NotEnoughImages(DdbenchError):
-    """A class holds fewer train images than were asked for."""
+    """A class holds fewer train images than were asked for.
+
+    What to do: ask for fewer images with `--ipc`, or name a synthesizer that draws none.
+    """
 
 
 class UnfitNetwork(DdbenchError):
-    """A network cannot be built for this image size or channel count."""
+    """A network cannot be built for this image size or channel count.
+
+    What to do: choose another network, which `ddbench list networks` names, or prepare the dataset at another size.
+    """
 
 
 class TeacherMismatch(DdbenchError):
-    """A teacher was made for other classes, another class order, shape or architecture."""
+    """A teacher was made for other classes, another class order, shape or architecture.
+
+    What to do: name a teacher for this dataset; a checkpoint needs the dataset's classes in the dataset's order.
+    """
 
 
 class PriorMismatch(DdbenchError):
-    """A prior was made for images of another shape, or for other classes."""
+    """A prior was made for images of another shape, or for other classes.
+
+    What to do: name a prior for this dataset, or let `trained` learn the dataset itself.
+    """
 
 
 class PriorRefused(DdbenchError):
-    """A prior did not pass the quality gate: its images are not of their classes, or too much alike within them."""
+    """A prior did not pass the quality gate: its images are not of their classes, or too much alike within them.
+
+    What to do: train it longer (`-o prior.steps=…`), or choose another prior; the sentence says which check failed.
+    """
 
     exit_code: ClassVar[int] = 1
 
 
 class LabelsTooLarge(DdbenchError):
-    """Stored soft labels would need more bytes than `--max-label-bytes` allows."""
+    """Stored soft labels would need more bytes than `--max-label-bytes` allows.
+
+    What to do: allow more with `--max-label-bytes`, or take a protocol whose labels are not stored, a smaller ipc, fewer epochs.
+    """
 
 
 class TestSplitTouched(DdbenchError):
-    """Something read the test split before a student's training was over."""
+    """Something read the test split before a student's training was over.
+
+    What to do: mend the plugin that read it: what has to be chosen is chosen on a cut of train (`ddbench.data.validation_cut`).
+    """
 
     __test__: ClassVar[bool] = False  # pytest would take the name for a test class
 
 
 class SpecialValue(DdbenchError):
-    """A stage produced NaN or infinity, and its result would be worthless."""
+    """A stage produced NaN or infinity, and its result would be worthless.
+
+    What to do: lower the learning rate, or compute in float32 with `--precision fp32`; the sentence says where it happened.
+    """
 
     exit_code: ClassVar[int] = 1
 
 
 class EnvironmentProblem(DdbenchError):
-    """The machine or its data, not the command, stands in the way."""
+    """The machine or its data, not the command, stands in the way.
+
+    What to do: mend what the sentence names, then run the same command again; `ddbench doctor` checks the machine.
+    """
 
     exit_code: ClassVar[int] = 3
 
 
 class OutOfMemory(EnvironmentProblem):
-    """A step needs more memory than there is, and cutting its batch would change what is computed."""
+    """A step needs more memory than there is, and cutting its batch would change what is computed.
+
+    What to do: free memory, choose a smaller network or batch by an option, or another device with `--device`.
+    """
 
 
 class DataMissing(EnvironmentProblem):
-    """A dataset's files are nowhere to be found."""
+    """A dataset's files are nowhere to be found.
+
+    What to do: prepare the dataset with `ddbench data prepare NAME`, or name its folder with `--data-root`.
+    """
 
 
 class DataDamaged(EnvironmentProblem):
-    """A dataset's files are cut short or do not match their checksum."""
+    """A dataset's files are cut short or do not match their checksum.
+
+    What to do: remove the folder that is named and prepare the dataset again.
+    """
 
 
 class Offline(EnvironmentProblem):
-    """Something would have to be downloaded, and `--offline` forbids it."""
+    """Something would have to be downloaded, and `--offline` forbids it.
+
+    What to do: run once without `--offline`, or bring the file to where the sentence says.
+    """
 
 
 class StoreProblem(EnvironmentProblem):
-    """The store cannot be written: not writable, no space left, or locked for too long."""
+    """The store cannot be written: not writable, no space left, or locked for too long.
+
+    What to do: free space, mend the folder's permissions, or name another folder with `--store`.
+    """
 
 
 class ArtefactDamaged(EnvironmentProblem):
-    """A stored artefact does not match the checksum in its card."""
+    """A stored artefact does not match the checksum in its card.
+
+    What to do: run the same command again: what is damaged is moved aside and made anew.
+    """

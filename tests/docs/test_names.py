@@ -102,4 +102,4 @@ def test_the_arrows_are_those_that_a_test_holds(pages, root):
 
 
 def test_every_trap_has_an_answer(pages):
-    assert re.findall(r"^### T(\d+) ", pages["docs/footguns.md"], re.MULTILINE) == [str(number) for number in range(1, 28)]
+    assert re.findall(r"^## T(\d+) ", pages["docs/footguns.md"], re.MULTILINE) == [str(number) for number in range(1, 28)]

@@ -1,0 +1,58 @@
+"""What the pages of methods show beside their own text: options, presets, published numbers, measured records."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ddbench.cli import describe
+from ddbench.report.formats import render
+from ddbench.report.grouping import CONTROL
+from ddbench.report.sources import load
+from ddbench.report.tables import summary
+from ddbench_docs import markdown as md
+from ddbench_docs.options import PLUGINS, options_table, preset_tables, works_with
+
+PARTS = {"objective", "selector", "prior"}
+"""Kinds of what a method works with whose options its page shows too."""
+
+
+def options_of_method(name: str) -> str:
+    """Return a synthesizer's options, and what it works with unless options say otherwise."""
+    thing = describe.one(PLUGINS, "synthesizer", name)
+    options = options_table(thing["options"]) or "It has no options."
+    parts = [_options_of_part(part) for part in thing["works_with"] if part["kind"] in PARTS]
+    return md.blocks([options, works_with(thing["works_with"]), *parts])
+
+
+def _options_of_part(part: Mapping[str, Any]) -> str:
+    options = options_table(describe.one(PLUGINS, part["kind"], part["name"])["options"])
+    told = f"The {part['kind']} {md.code(part['name'])}, set with {md.code('-o ' + part['flag'] + 'NAME=VALUE')}:"
+    return md.blocks([told, options]) if options else ""
+
+
+def presets_of_method(name: str) -> str:
+    """Return a synthesizer's presets, each number with its source."""
+    presets = describe.one(PLUGINS, "synthesizer", name)["presets"]
+    return preset_tables(presets, level=3) or "It has no presets: none of its numbers depends on the dataset."
+
+
+def measured(name: str, results: Path) -> str:
+    """Return a table of each folder of kept records that holds the method, with random beside it."""
+    parts = []
+    for folder in sorted(path for path in results.iterdir() if path.is_dir()):
+        records = [record for record in load(None, [folder]).records if record.cell.synthesizer in {name, CONTROL}]
+        tables = [table for table in summary(records, code="any") if name in {row.variant.synthesizer for row in table.rows}]
+        if tables:
+            parts.append(f"Records: `benchmarks/results/{folder.name}`.\n\n{render(tables, 'md')}")
+    return md.blocks(parts) if parts else "Nothing of it is among the kept records yet.\n"
+
+
+def overview(folder: Path) -> str:
+    """Return the table of contents of all pages of methods, in the order of the overview's table."""
+    found = {path.stem for path in folder.glob("*.md")} - {"index"}
+    order = re.findall(r"^\| \[(\w+)\]", (folder / "index.md").read_text("utf-8"), re.MULTILINE)
+    listed = "\n".join(f"{name} <{name}>" for name in sorted(found, key=order.index))
+    return f"```{{toctree}}\n:hidden:\n:maxdepth: 1\n\n{listed}\n```"
