@@ -7,7 +7,7 @@ Importing this module imports no torch.
 from __future__ import annotations
 
 from ddbench.api.context import Context, Need, Part, Precision, Use
-from ddbench.api.dataset import DatasetDefaults, DatasetFacts, DatasetSource, TrainSplit
+from ddbench.api.dataset import DatasetDefaults, DatasetFacts, DatasetSource, Outline, TrainSplit
 from ddbench.api.evaluator import EvaluationContext, Evaluator, Metric
 from ddbench.api.experts import ExpertOptions, Experts
 from ddbench.api.network import NetworkFamily, NetworkSpec, TrainedNetwork
@@ -52,6 +52,7 @@ __all__ = [
     "Objective",
     "Optimiser",
     "Options",
+    "Outline",
     "Part",
     "Precision",
     "Prior",

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from ddbench import cells as coordinates
 from ddbench.api.context import Precision
 from ddbench.cells import Cell, ExpertsChoice, Method, PriorChoice, Request, TeacherChoice
-from ddbench.data import Prepared, defaults_for, open_dataset
-from ddbench.errors import BadRequest, LabelsTooLarge
+from ddbench.data import Prepared, defaults_for, is_outline, open_dataset, outlined
+from ddbench.errors import BadRequest, DataMissing, LabelsTooLarge
 from ddbench.estimates import LONG_S, Estimates
 from ddbench.networks import resolve as resolve_network
 from ddbench.place import Place, here
@@ -121,6 +121,9 @@ class Known:
     places: dict[str, Place] = field(default_factory=dict)
     """By the device's name."""
     datasets: dict[str, Prepared] = field(default_factory=dict)
+    outline: bool = False
+    """Whether a dataset that is not here may be planned from its source's outline. Such a plan's keys are not those that
+    the cells will have, and running it fails."""
     _estimates: Estimates | None = None
 
     @property
@@ -135,13 +138,25 @@ class Known:
         return self.places[device]
 
     def dataset(self, name: str) -> Prepared:
-        """Return an opened dataset."""
+        """Return an opened dataset, or its outline where that is enough and the dataset is not here."""
         if name not in self.datasets:
-            settings, sources = self.workspace.settings, self.workspace.plugins.all("dataset")
-            self.datasets[name] = open_dataset(
-                name, roots=settings.data_roots, sources=sources, offline=settings.offline, report=self._report
-            )
+            self.datasets[name] = self._outlined(name) if self.outline else self._opened(name)
         return self.datasets[name]
+
+    def _opened(self, name: str, *, offline: bool = False) -> Prepared:
+        settings, sources = self.workspace.settings, self.workspace.plugins.all("dataset")
+        offline = offline or settings.offline
+        return open_dataset(name, roots=settings.data_roots, sources=sources, offline=offline, report=self._report)
+
+    def _outlined(self, name: str) -> Prepared:
+        """Return the dataset, or its outline where it is not here; nothing is downloaded."""
+        try:
+            return self._opened(name, offline=True)
+        except DataMissing:
+            data = outlined(self.workspace.plugins.get("dataset", name).value)
+            if data is None:
+                raise
+            return data
 
     def _report(self, what: str, done: int, total: int) -> None:
         if done == 0:
@@ -174,7 +189,7 @@ class _Planner:
         self.families: Mapping[str, NetworkFamily] = self.plugins.all("network")
         self.recipe = self._recipe()
         self.estimates = known.estimates
-        self.notes: dict[str, None] = {}
+        self.notes: dict[str, None] = dict.fromkeys(self._not_here())
         self._precisions: dict[object, Precision] = {}
         self._sets: dict[tuple[int, int], DistilledStage] = {}
         """By method and distill seed: cells of one set share its stage, so that its jobs are planned and hashed once."""
@@ -197,6 +212,12 @@ class _Planner:
         threads = self._threads(planned)
         whole = Plan(request, self.data, defaults, self.place, threads, tuple(planned), stages, tuple(self.notes))
         return replace(whole, notes=(*whole.notes, *self._cheaper(whole.expected_s, way[0])))
+
+    def _not_here(self) -> Iterator[str]:
+        """Give the note that nothing can be run yet, where the dataset is an outline."""
+        name = self.facts.name
+        if is_outline(self.facts):
+            yield f"dataset {name!r} is not here; planned from its outline. Before running: ddbench data prepare {name}"
 
     def _entries(self, method: Method) -> Iterator[Entry]:
         """Give everything in a method that may have presets."""

@@ -45,6 +45,17 @@ class DatasetFacts:
         return hashlib.sha256("\n".join(self.classes).encode()).hexdigest()
 
 
+@dataclass(frozen=True)
+class Outline:
+    """What is known of a dataset before its images are there: enough to plan and price cells, never to run them."""
+
+    num_classes: int
+    shape: tuple[int, int, int]
+    """Channels, height, width."""
+    train_images: int
+    test_images: int
+
+
 class TrainSplit(Protocol):
     """The only images a teacher or a synthesizer is shown."""
 
@@ -75,7 +86,10 @@ class DatasetDefaults:
 
 @runtime_checkable
 class DatasetSource(Protocol):
-    """Knows where a dataset's original files are and writes them in the prepared form once."""
+    """Knows where a dataset's original files are and writes them in the prepared form once.
+
+    A source may also have `outline: Outline`: then suites can be planned and priced before its images are there.
+    """
 
     name: str
     version: int

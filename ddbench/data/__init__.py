@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ddbench.data.index import View
     from ddbench.data.memory import in_memory
     from ddbench.data.opening import Listed, list_datasets, open_dataset, prepare, source_for
+    from ddbench.data.outline import is_outline, outlined
     from ddbench.data.prepared import Prepared, open_prepared
     from ddbench.data.splits import HeldSplit, SubsetSplit, TestSplit, validation_cut
     from ddbench.data.writing import Arrays, Description, ImageFiles, write_prepared
@@ -32,9 +33,11 @@ _HOMES = {
     "defaults_for": "defaults",
     "defaults_of_size": "defaults",
     "in_memory": "memory",
+    "is_outline": "outline",
     "list_datasets": "opening",
     "open_dataset": "opening",
     "open_prepared": "prepared",
+    "outlined": "outline",
     "prepare": "opening",
     "source_for": "opening",
     "validation_cut": "splits",
@@ -55,9 +58,11 @@ __all__ = [
     "defaults_for",
     "defaults_of_size",
     "in_memory",
+    "is_outline",
     "list_datasets",
     "open_dataset",
     "open_prepared",
+    "outlined",
     "prepare",
     "source_for",
     "validation_cut",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ddbench import DatasetSource, hookimpl
+from ddbench import DatasetSource, Outline, hookimpl
 
 from .cifar import CifarSource
 from .fashion import FashionMnistSource
@@ -18,8 +18,8 @@ def ddbench_datasets() -> Iterable[DatasetSource]:
     """Return the sources; none of them imports torch before it prepares something."""
     return [
         DigitsSource(),
-        CifarSource("cifar10", "CIFAR10", download_bytes=170_498_071),
-        CifarSource("cifar100", "CIFAR100", download_bytes=169_001_437),
+        CifarSource("cifar10", "CIFAR10", download_bytes=170_498_071, outline=Outline(10, (3, 32, 32), 50_000, 10_000)),
+        CifarSource("cifar100", "CIFAR100", download_bytes=169_001_437, outline=Outline(100, (3, 32, 32), 50_000, 10_000)),
         FashionMnistSource(),
         TinyImageNetSource(),
         *imagenet_sources(),

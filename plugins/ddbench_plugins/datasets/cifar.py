@@ -12,7 +12,7 @@ from ddbench.errors import DataMissing
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ddbench import DatasetDefaults
+    from ddbench import DatasetDefaults, Outline
     from ddbench.api.dataset import Report
     from ddbench.data import Arrays
 
@@ -32,6 +32,7 @@ class CifarSource:
     defaults: DatasetDefaults | None = CIFAR_SIZE
     origin: str = "Krizhevsky 2009, www.cs.toronto.edu/~kriz"
     folder: Path | None = None
+    outline: Outline | None = None
 
     def prepare(self, out: Path, *, originals: Path | None, offline: bool, report: Report) -> None:
         """Write the train and the test batches in prepared form.

@@ -6,7 +6,7 @@ import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ddbench import DatasetDefaults
+from ddbench import DatasetDefaults, Outline
 from ddbench.errors import DataMissing
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ class FashionMnistSource:
     description: str = "grey pictures of clothing, 10 classes, 1×28×28, 60 000 train and 10 000 test images"
     defaults: DatasetDefaults | None = DatasetDefaults(10, "convnet3-bn", ("convnet3",), "dc-hard/1")  # noqa: RUF009 - frozen
     download_bytes: int = 30_878_645
+    outline: Outline = Outline(10, (1, 28, 28), 60_000, 10_000)  # noqa: RUF009 - frozen
     origin: str = "Xiao, Rasul and Vollgraf 2017, Zalando (MIT), github.com/zalandoresearch/fashion-mnist"
     folder: Path | None = None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ddbench import DatasetDefaults
+from ddbench import DatasetDefaults, Outline
 from ddbench.data.defaults import IMAGENET_SIZE
 from ddbench.errors import DataDamaged, DataMissing
 
@@ -40,6 +40,12 @@ class ImageNetSource:
     download_bytes: int = 0
     origin: str = ORIGIN
     folder: Path | None = None
+
+    @property
+    def outline(self) -> Outline:
+        """All of ImageNet exactly; a subset with a full class's 1300 train images each, which some classes lack."""
+        train, test = (1_281_167, 50_000) if self.num_classes == NUM_CLASSES else (1300 * self.num_classes, 50 * self.num_classes)
+        return Outline(self.num_classes, (3, self.crop, self.crop), train, test)
 
     def prepare(self, out: Path, *, originals: Path | None, offline: bool, report: Report) -> None:
         """Write the images in prepared form; all of ImageNet's train split as an index, decoded on demand.

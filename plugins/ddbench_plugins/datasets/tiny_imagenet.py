@@ -7,6 +7,7 @@ import zipfile
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ddbench import Outline
 from ddbench.data.defaults import TINY_SIZE
 from ddbench.errors import DataDamaged, DataMissing
 
@@ -36,6 +37,7 @@ class TinyImageNetSource:
     description: str = "ImageNet photographs, 200 classes, 3×64×64, 100 000 train and 10 000 test images"
     defaults: DatasetDefaults | None = TINY_SIZE
     download_bytes: int = 248_100_043
+    outline: Outline = Outline(200, (3, 64, 64), 100_000, 10_000)  # noqa: RUF009 - frozen
     origin: str = "Stanford CS231n, from ImageNet, cs231n.stanford.edu"
     folder: Path | None = None
     url: str = URL
