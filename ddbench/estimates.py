@@ -33,6 +33,7 @@ class Estimates:
     def __init__(self, families: Mapping[str, NetworkFamily]) -> None:
         self._families = families
         self._counts: dict[str, tuple[int, Layers]] = {}
+        self._priors: dict[tuple[str, str, DatasetFacts], Work] = {}
 
     def flops(self, spec: NetworkSpec) -> int:
         """Return the floating-point operations of one image through a network, forward."""
@@ -93,9 +94,11 @@ class Estimates:
         return Work(step.passes * self.flops(spec) * iterations, iterations)
 
     def prior(self, choice: PriorChoice, facts: DatasetFacts) -> Work:
-        """Return the work of fitting a prior, as it tells it."""
-        flops, steps = choice.prior.work(choice.options.values, facts)
-        return Work(flops, steps)
+        """Return the work of fitting a prior, as it tells it: asked once, since it may have to build itself to know."""
+        known = (choice.name, repr(choice.options.values), facts)
+        if known not in self._priors:
+            self._priors[known] = Work(*choice.prior.work(choice.options.values, facts))
+        return self._priors[known]
 
     def experts(self, choice: ExpertsChoice, facts: DatasetFacts) -> Work:
         """Return the work of training all experts."""
