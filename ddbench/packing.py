@@ -7,7 +7,7 @@ arrive. A place that is taken stays as it is.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,6 +26,9 @@ RECORDS = "records"
 WORK = "work"
 """Kinds of parcels besides those of artefacts: a record with its sidecar, and what a stage has finished."""
 
+WHOLE = ""
+"""Stands for all files of a key."""
+
 
 @dataclass(frozen=True)
 class Parcel:
@@ -43,16 +46,26 @@ class Parcel:
         return sum(content.nbytes for content in self.files.values())
 
 
-def pack(store: Store, kind: str, key: str) -> Parcel | None:
+def pack(store: Store, kind: str, key: str, names: Collection[str] = ()) -> Parcel | None:
     """Return an artefact with what was added to it, a record with its sidecar, or a stage's work; None where there is none.
 
-    What is damaged is moved aside and as good as none, as where it is read.
+    Of files only those named, where names are given. What is damaged is moved aside and as good as none, as where it is read.
     """
-    paths = _paths(store, kind, key)
+    paths = [path for path in _paths(store, kind, key) if not names or path.name in names]
     if not paths:
         return None
     files = {path.name: _mapped(path) for path in paths}
     return Parcel(kind, key, files, {path.name: store.checked_sha256(path) for path in paths})
+
+
+def pack_paths(store: Store, paths: Iterable[str]) -> list[Parcel]:
+    """Return parcels of what is there of some paths of a store: `teachers/KEY`, `work/KEY/settings.json`, `records/KEY.json`."""
+    wanted: dict[tuple[str, str], set[str]] = {}
+    for path in paths:
+        kind, key, *name = path.split("/")
+        wanted.setdefault((kind, key.partition(".")[0]), set()).update(name or [WHOLE])
+    found = [pack(store, kind, key, () if WHOLE in names else names) for (kind, key), names in wanted.items()]
+    return [parcel for parcel in found if parcel is not None]
 
 
 def unpack(store: Store, parcel: Parcel) -> None:
@@ -98,8 +111,7 @@ def _unpack_artefact(store: Store, parcel: Parcel) -> None:
             for name, content in parcel.files.items():
                 write_synced(temporary / name, content.data)
     for name, content in parcel.files.items():
-        if name.startswith("after-"):
-            _add_file(store, folder / name, content)
+        _add_file(store, folder / name, content)
 
 
 def _record_last(parcel: Parcel) -> list[tuple[str, NDArray[np.uint8]]]:

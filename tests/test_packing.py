@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from ddbench.errors import ArtefactDamaged
-from ddbench.packing import Parcel, pack, unpack
+from ddbench.packing import Parcel, pack, pack_paths, unpack
 from ddbench.store import KINDS, Store, key_of
 from factory import a_record
 
@@ -159,3 +159,27 @@ def test_the_bytes_of_a_parcel_are_handed_on_without_being_copied(home):
     assert len(stream) < 2000
     back = pickle.loads(stream, buffers=buffers)  # noqa: S301 - its own bytes
     assert np.shares_memory(back.files["weights.bin"], parcel.files["weights.bin"])
+
+
+def test_named_files_of_an_artefact_travel_without_the_others_which_may_follow(home, away):
+    put(home)
+    unpack(away, pack(home, "teachers", KEY, ["card.json"]))
+    assert list(tree(away, "teachers")) == [f"teachers/{KEY}/card.json"]
+    assert away.card("teachers", KEY) == home.card("teachers", KEY)
+    unpack(away, pack(home, "teachers", KEY))
+    assert tree(away, "teachers") == tree(home, "teachers")
+
+
+def test_paths_become_one_parcel_a_key_and_absent_ones_none(home, away):
+    fill(home, "work")
+    fill(home, "records")
+    put(home)
+    put(home, "priors")
+    work = [f"work/{KEY}/settings.json", f"work/{KEY}/job-000000.safetensors"]
+    paths = [*work, f"records/{KEY}.json", f"records/{KEY}.npz", f"teachers/{KEY}", f"priors/{KEY}/card.json", "labels/none"]
+    parcels = pack_paths(home, paths)
+    assert [(parcel.kind, len(parcel.files)) for parcel in parcels] == [("work", 2), ("records", 2), ("teachers", 3), ("priors", 1)]
+    for parcel in parcels:
+        unpack(away, parcel)
+    assert away.record(KEY) == home.record(KEY)
+    assert away.find("teachers", KEY) is not None
