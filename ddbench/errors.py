@@ -149,6 +149,10 @@ class DataDamaged(EnvironmentProblem):
     """
 
 
+class WorkerDiffers(EnvironmentProblem):
+    """A worker of a distributed run has other plugins, other data or another ddbench than the process that asks."""
+
+
 class Offline(EnvironmentProblem):
     """Something would have to be downloaded, and `--offline` forbids it.
 

@@ -7,6 +7,8 @@ arrive. A place that is taken stays as it is.
 from __future__ import annotations
 
 import hashlib
+import shutil
+import tempfile
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ddbench.errors import ArtefactDamaged
-from ddbench.store import KINDS, write_synced
+from ddbench.store import KINDS, file_sha256, write_synced
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -24,7 +26,8 @@ if TYPE_CHECKING:
 
 RECORDS = "records"
 WORK = "work"
-"""Kinds of parcels besides those of artefacts: a record with its sidecar, and what a stage has finished."""
+FOLDER = "folder"
+"""Kinds of parcels besides those of artefacts: a record with its sidecar, what a stage has finished, a folder outside any store."""
 
 WHOLE = ""
 """Stands for all files of a key."""
@@ -54,8 +57,13 @@ def pack(store: Store, kind: str, key: str, names: Collection[str] = ()) -> Parc
     paths = [path for path in _paths(store, kind, key) if not names or path.name in names]
     if not paths:
         return None
-    files = {path.name: _mapped(path) for path in paths}
-    return Parcel(kind, key, files, {path.name: store.checked_sha256(path) for path in paths})
+    return Parcel(kind, key, _mapped_all(paths), {path.name: store.checked_sha256(path) for path in paths})
+
+
+def pack_folder(folder: Path, key: str, names: Iterable[str]) -> Parcel:
+    """Return named files of a folder outside any store, of kind `folder`: a dataset in prepared form."""
+    paths = [folder / name for name in names]
+    return Parcel(FOLDER, key, _mapped_all(paths), {path.name: file_sha256(path) for path in paths})
 
 
 def pack_paths(store: Store, paths: Iterable[str]) -> list[Parcel]:
@@ -75,15 +83,39 @@ def unpack(store: Store, parcel: Parcel) -> None:
         ArtefactDamaged: A file does not match its checksum; it is named, and nothing of the parcel is put anywhere.
         StoreProblem: The store cannot be written.
     """
-    for name, content in parcel.files.items():
-        if hashlib.sha256(content.data).hexdigest() != parcel.sha256[name]:
-            raise ArtefactDamaged(f"{name} of {parcel.kind}/{parcel.key} does not match its checksum after it travelled")
+    _check(parcel)
     if parcel.kind in KINDS:
         _unpack_artefact(store, parcel)
         return
     folder = store.work(parcel.key) if parcel.kind == WORK else store.root / RECORDS
     for name, content in _record_last(parcel):
         _add_file(store, folder / name, content)
+
+
+def unpack_folder(parcel: Parcel, target: Path) -> None:
+    """Write a parcel's files as a folder, whole or not at all; one that is there already stays as it is.
+
+    Raises:
+        ArtefactDamaged: A file does not match its checksum; it is named.
+    """
+    _check(parcel)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=".unpacking-", dir=target.parent))
+    try:
+        for name, content in parcel.files.items():
+            write_synced(temporary / name, content.data)
+        temporary.rename(target)
+    except OSError:
+        if not target.is_dir():  # else another process was faster
+            raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _check(parcel: Parcel) -> None:
+    for name, content in parcel.files.items():
+        if hashlib.sha256(content.data).hexdigest() != parcel.sha256[name]:
+            raise ArtefactDamaged(f"{name} of {parcel.kind}/{parcel.key} does not match its checksum after it travelled")
 
 
 def _paths(store: Store, kind: str, key: str) -> list[Path]:
@@ -95,6 +127,10 @@ def _paths(store: Store, kind: str, key: str) -> list[Path]:
     if (kind in KINDS and store.find(kind, key) is None) or not folder.is_dir():
         return []
     return sorted(path for path in folder.iterdir() if path.is_file() and not path.name.endswith(".part"))
+
+
+def _mapped_all(paths: Iterable[Path]) -> dict[str, NDArray[np.uint8]]:
+    return {path.name: _mapped(path) for path in paths}
 
 
 def _mapped(path: Path) -> NDArray[np.uint8]:

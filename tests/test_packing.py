@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from ddbench.errors import ArtefactDamaged
-from ddbench.packing import Parcel, pack, pack_paths, unpack
+from ddbench.packing import Parcel, pack, pack_folder, pack_paths, unpack, unpack_folder
 from ddbench.store import KINDS, Store, key_of
 from factory import a_record
 
@@ -183,3 +183,28 @@ def test_paths_become_one_parcel_a_key_and_absent_ones_none(home, away):
         unpack(away, parcel)
     assert away.record(KEY) == home.record(KEY)
     assert away.find("teachers", KEY) is not None
+
+
+def test_a_folder_outside_any_store_travels_whole_and_is_written_once(tmp_path):
+    source, target = tmp_path / "digits", tmp_path / "root" / "digits"
+    source.mkdir()
+    for name in ("dataset.json", "test.safetensors", "other"):
+        (source / name).write_text(name)
+    parcel = pack_folder(source, "digits", ["dataset.json", "test.safetensors"])
+    unpack_folder(parcel, target)
+    assert {path.name: path.read_text() for path in target.iterdir()} == {
+        name: name for name in ("dataset.json", "test.safetensors")
+    }
+    (target / "dataset.json").write_text("was here")
+    unpack_folder(parcel, target)
+    assert (target / "dataset.json").read_text() == "was here"
+    assert list(target.parent.iterdir()) == [target]
+
+
+def test_a_folder_with_a_flipped_byte_is_refused_by_name(tmp_path):
+    (tmp_path / "dataset.json").write_text("{}")
+    parcel = pack_folder(tmp_path, "digits", ["dataset.json"])
+    other = Parcel("folder", "digits", {"dataset.json": parcel.files["dataset.json"] ^ 1}, parcel.sha256)
+    with pytest.raises(ArtefactDamaged, match=r"dataset\.json of folder/digits"):
+        unpack_folder(other, tmp_path / "to")
+    assert not (tmp_path / "to").exists()

@@ -11,7 +11,7 @@ import torch
 
 from ddbench import distilling, making, needs
 from ddbench.data import HeldSplit, TestSplit
-from ddbench.errors import BadRequest
+from ddbench.errors import WorkerDiffers
 from ddbench.executors.units import Stage, Task, stages_of
 from ddbench.planning import Known, Plan, plan
 from ddbench.stages import DistilledStage, LabelsStage, StudentStage
@@ -48,7 +48,7 @@ class Workbench:
         """Make one unit, or find it made: what it leaves is then in the workspace's store.
 
         Raises:
-            BadRequest: The request as planned here has no such unit.
+            WorkerDiffers: The request as planned here has no such unit.
             DdbenchError: What the unit itself says.
         """
         about = json.dumps(task.to_json()["request"], sort_keys=True, default=str)
@@ -56,7 +56,7 @@ class Workbench:
         key, _, group = task.key.partition("-")
         stage = planned.stages.get(key)
         if stage is None:
-            raise BadRequest(
+            raise WorkerDiffers(
                 f"the plan made here has no {task.key}: plugins, data or ddbench itself are not those of the process that "
                 "asked for it; compare what `ddbench doctor` says on both machines"
             )

@@ -10,7 +10,7 @@ import pytest
 
 import ddbench
 from ddbench.cells import Request
-from ddbench.errors import BadRequest
+from ddbench.errors import WorkerDiffers
 from ddbench.executors import units as units_module
 from ddbench.executors.inline import Inline
 from ddbench.executors.schedule import Rules, run_units
@@ -126,7 +126,7 @@ def _copy(source, target):
 def test_a_unit_that_the_workers_own_plan_lacks_is_refused_in_a_sentence(tmp_path):
     space = workspace(tmp_path)
     planned = plan(REQUEST, space)
-    with pytest.raises(BadRequest, match="the plan made here has no 0123: plugins, data") as caught:
+    with pytest.raises(WorkerDiffers, match="the plan made here has no 0123: plugins, data") as caught:
         Workbench(space).make(replace(task(planned, "x"), key="0123"))
     assert "ddbench doctor" in str(caught.value)
 
