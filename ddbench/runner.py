@@ -12,7 +12,7 @@ import torch
 import ddbench
 from ddbench.cells import Cell, Request
 from ddbench.errors import DdbenchError, EnvironmentProblem
-from ddbench.executors.local import helping
+from ddbench.executors.helping import helping
 from ddbench.making import Session, open_session
 from ddbench.place import pick_device
 from ddbench.planning import Plan, PlannedCell, PlannedStage, plan
@@ -72,7 +72,7 @@ def run(planned: Plan, workspace: Workspace, *, fresh: bool = False) -> Outcome:
     if helpers:
         plural = "helper process makes" if helpers == 1 else "helper processes make"
         workspace.reporter.note(f"{helpers} {plural} cells from the plan's end meanwhile; only this process's progress is shown")
-    with helping(planned.request, workspace.settings, threads=planned.threads, count=helpers):
+    with helping(planned, workspace.settings, count=helpers):
         done = _Done(session, planned)
         busy = [number for number in range(len(planned.cells)) if not done.make(number, wait=helpers == 0)]
         for number in busy:

@@ -7,6 +7,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import platformdirs
 
@@ -27,6 +28,18 @@ class Settings:
     """Distributions or entry points loaded besides the built-in ones; None loads all."""
     offline: bool = False
     sources: Mapping[str, str] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the settings as JSON values, for a process that is to have the same."""
+        roots = [str(root) for root in self.data_roots]
+        plugins = None if self.plugins is None else list(self.plugins)
+        return {"store": str(self.store), "data_roots": roots, "plugins": plugins, "offline": self.offline}
+
+
+def settings_from_json(content: Mapping[str, Any]) -> Settings:
+    """Return the settings that `Settings.to_json` told of."""
+    plugins = None if content["plugins"] is None else tuple(content["plugins"])
+    return Settings(Path(content["store"]), tuple(Path(root) for root in content["data_roots"]), plugins, content["offline"])
 
 
 def load_settings(

@@ -9,8 +9,7 @@ import torch
 
 import ddbench
 from ddbench import planning
-from ddbench.cells import Request
-from ddbench.executors import local
+from ddbench.executors import helping
 from ddbench.settings import Settings
 from ddbench.store import Store
 
@@ -54,11 +53,11 @@ def test_cells_made_side_by_side_are_those_made_one_after_another(monkeypatch, t
 
 @pytest.mark.e2e
 def test_a_helper_makes_cells_by_itself_and_ends_with_the_block(monkeypatch, tmp_path):
-    started, start = [], local._start
-    monkeypatch.setattr(local, "_start", lambda task, threads: started.append(start(task, threads)) or started[-1])
-    request = Request(("random",), **{name: tuple(value) if isinstance(value, list) else value for name, value in RUN.items()})
+    started, start = [], helping._start
+    monkeypatch.setattr(helping, "_start", lambda task, threads: started.append(start(task, threads)) or started[-1])
     store = Store(tmp_path / "store")
-    with local.helping(request, Settings(store.root, (), ()), threads=1, count=1):
+    planned = ddbench.plan("random", store=store.root, threads=1, **RUN)
+    with helping.helping(planned, Settings(store.root, (), ()), count=1):
         for _ in range(600):
             if len(store.record_keys()) == 6:
                 break

@@ -9,7 +9,6 @@ from dataclasses import replace
 import pytest
 
 import ddbench
-from ddbench.cells import Request
 from ddbench.errors import WorkerDiffers
 from ddbench.executors import units as units_module
 from ddbench.executors.inline import Inline
@@ -17,49 +16,16 @@ from ddbench.executors.schedule import Rules, run_units
 from ddbench.executors.units import Task, missing, task_from_json, units_of
 from ddbench.executors.workbench import Workbench
 from ddbench.planning import plan
-from ddbench.settings import Settings
-from ddbench.store import Store
-from ddbench.workspace import open_workspace
-
-ASKED = {
-    "students": ("convnet1-w32",),
-    "teacher": "convnet1-bn-w32",
-    "protocol": "dwa-cifar-stored/1",
-    "options": {"teacher.epochs": 1, "iterations": 2},
-    "eval_seeds": 1,
-    "ipc": 2,
-    "smoke": 0.005,
-    "threads": 1,
-}
-REQUEST = Request(("sre2l",), **ASKED)
-
-
-class Quiet:
-    def started(self, unit, state): ...
-    def ended(self, unit, ended, state): ...
-    def looked(self, state): ...
+from small_runs import ASKED, REQUEST, Quiet, made, workspace
 
 
 @pytest.fixture(autouse=True)
-def only_digits(monkeypatch, tmp_path):
-    monkeypatch.setenv("DDBENCH_DATA", str(tmp_path / "no-data"))
-    monkeypatch.setenv("DDBENCH_PLUGINS", "")
+def every_set_is_long(monkeypatch):
     monkeypatch.setattr(units_module, "SPLIT_S", 0.0)
-
-
-def workspace(root):
-    return open_workspace(Settings(root, (), ()))
 
 
 def task(planned, key):
     return task_from_json(json.loads(json.dumps(Task(planned.request, planned.place, key).to_json())))
-
-
-def made(store):
-    """Return what must be equal of two stores: files of artefacts, records without time, cost and host."""
-    kept = Store(store)
-    found = {path.relative_to(store): path.read_bytes() for path in store.rglob("*.safetensors")}
-    return found | {key: kept.record(key).repeatable() for key in kept.record_keys()}
 
 
 def test_every_unit_comes_after_what_it_needs_and_a_long_set_is_one_unit_a_group(tmp_path):
