@@ -119,6 +119,15 @@ class SpecialValue(DdbenchError):
     exit_code: ClassVar[int] = 1
 
 
+class LeaderboardStale(DdbenchError):
+    """A site or table that is kept is not what the records give any more.
+
+    What to do: run `ddbench leaderboard build` with the arguments of the check, and keep what it writes.
+    """
+
+    exit_code: ClassVar[int] = 1
+
+
 class EnvironmentProblem(DdbenchError):
     """The machine or its data, not the command, stands in the way.
 

@@ -192,7 +192,7 @@ def read_record(text: str | bytes, *, where: str = "record") -> Record:
         if content.get("sha256") != checksum(content):
             raise ArtefactDamaged(f"{where} does not match its own checksum; it was edited or damaged")
         return Record.model_validate(MIGRATIONS[version](content))
-    except (json.JSONDecodeError, UnicodeDecodeError, pydantic.ValidationError, ValueError) as error:
+    except (RecursionError, pydantic.ValidationError, ValueError) as error:  # ValueError: of JSON and of its encoding too
         raise ArtefactDamaged(f"{where} is not a whole record: {error}") from error
 
 

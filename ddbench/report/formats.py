@@ -130,16 +130,16 @@ def as_json(tables: Sequence[Table]) -> list[dict[str, Any]]:
 def _markdown(table: Table) -> str:
     content = grid(table)
     rule = ["---", *("---:" for _ in content.headers[1:])]
-    lines = [f"**{_markdown_text(table.title)}**{_draws(table)}", ""]
+    lines = [f"**{markdown_text(table.title)}**{_draws(table)}", ""]
     lines += [f"| {' | '.join(row)} |" for row in (_markdown_row(content.headers), rule, *map(_markdown_row, content.rows))]
-    return "\n".join([*lines, "", *(f"- {_markdown_text(note)}" for note in table.notes), ""])
+    return "\n".join([*lines, "", *(f"- {markdown_text(note)}" for note in table.notes), ""])
 
 
 def _markdown_row(cells: Sequence[str]) -> list[str]:
-    return ["<br>".join(_markdown_text(line) for line in cell.split("\n")) for cell in cells]
+    return ["<br>".join(markdown_text(line) for line in cell.split("\n")) for cell in cells]
 
 
-def _markdown_text(text: str) -> str:
+def markdown_text(text: str) -> str:
     """Return text that Markdown shows as it is: no cell border, emphasis, link or markup comes out of a name."""
     escaped = plain(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return re.sub(r"([\\|`*]|\](?=\())", r"\\\1", escaped)

@@ -1,0 +1,198 @@
+"""The files of the site, one by one: the same board gives the same bytes. Every text of a record is escaped and cut."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+
+from ddbench.report.layout import Marks, bytes_text, change, score, seconds_text
+from ddbench.report.site import charts, details, downloads, pictures
+from ddbench.report.site.board import by_method
+from ddbench.report.site.command import reproduce
+from ddbench.report.site.texts import Whole, cut
+
+if TYPE_CHECKING:
+    import jinja2
+
+    from ddbench.report.site.board import Board, Line, Ranking
+    from ddbench.report.site.quarantine import Quarantined
+
+HERE = "ddbench.report.site"
+
+ASSETS = ("tabulator.min.js", "tabulator.min.css", "tabulator-LICENSE.txt", "site.js", "site.css")
+
+LINES_A_PAGE = 400
+"""Of a method; a method with more has several pages."""
+
+MOST_LEFT_OUT = 1000
+"""Sentences about what was left out, on the page about the board; the rest is counted."""
+
+LEVELS = (
+    ("claimed", "○", "somebody states the number, such as a paper; nobody can recompute it from here"),
+    ("submitted", "◔", "there is a record with every option and checksums; nobody else has repeated it"),
+    ("verified", "◑", "the student was trained again from the same distilled set, and agreed"),
+    ("reproduced", "●", "the set was distilled again too, and its students agreed"),
+)
+
+
+def site(board: Board, quarantine: Sequence[Quarantined] = ()) -> Iterator[tuple[str, bytes]]:
+    """Give the path and the bytes of every file of the site."""
+    for name in ASSETS:
+        yield f"assets/{name}", files(HERE).joinpath("assets", name).read_bytes()
+    scripts = list(downloads.scripts(board))
+    tables = list(downloads.tables(board))
+    yield from scripts
+    yield from tables
+    methods = by_method(board.rankings)
+    yield (
+        "index.html",
+        _page("index.html", "", **_index(board, methods, [name for name, _ in scripts], [name for name, _ in tables])),
+    )
+    yield "about.html", _page("about.html", "", **_about(board, quarantine))
+    for name, lines in methods.items():
+        yield from _method_pages(name, lines)
+    shown: set[str] = set()
+    for ranking, line in board.lines:
+        found = pictures.beside(line.entries)
+        for picture in found:
+            if picture.name not in shown:
+                shown.add(picture.name)
+                yield picture.name, picture.content
+        yield downloads.row_page(line), _page("row.html", "../", **_row(ranking, line, found))
+
+
+def _index(board: Board, methods: dict[str, Any], scripts: list[str], tables: list[str]) -> dict[str, Any]:
+    counts = [(downloads.method_page(name), name, len(lines)) for name, lines in methods.items()]
+    return {
+        "board": board,
+        "lines": sum(len(ranking.lines) for ranking in board.rankings),
+        "datasets": len({ranking.heading.dataset for ranking in board.rankings}),
+        "methods": counts,
+        "scripts": scripts,
+        "tables": tables,
+        "levels": LEVELS,
+    }
+
+
+def _about(board: Board, quarantine: Sequence[Quarantined]) -> dict[str, Any]:
+    reasons = Counter(one.reason for one in board.left_out)
+    return {
+        "board": board,
+        "levels": LEVELS,
+        "quarantine": quarantine,
+        "reasons": sorted(reasons.items()),
+        "left_out": board.left_out[:MOST_LEFT_OUT],
+        "more": max(0, len(board.left_out) - MOST_LEFT_OUT),
+    }
+
+
+def _method_pages(name: str, lines: Sequence[tuple[Ranking, Line]]) -> Iterator[tuple[str, bytes]]:
+    parts = [lines[start : start + LINES_A_PAGE] for start in range(0, len(lines), LINES_A_PAGE)]
+    whiskers = charts.differences(lines)
+    verdicts = Counter(
+        ranking.table.better(line.result.difference)
+        for ranking, line in lines
+        if line.result.difference is not None and not line.result.difference.why
+    )
+    for number, part in enumerate(parts, 1):
+        content = _page(
+            "method.html",
+            "../",
+            name=name,
+            lines=[(ranking, line, _numbers(ranking, line), whiskers.get(line.id)) for ranking, line in part],
+            count=len(lines),
+            verdicts=verdicts,
+            plugins=sorted({(b.distribution, b.distribution_version, str(b.version)) for _, one in lines for b in _made_by(one)}),
+            pages=[downloads.method_page(name, one + 1) for one in range(len(parts))] if len(parts) > 1 else [],
+            number=number,
+            whiskers_width=charts.WHISKERS,
+        )
+        yield downloads.method_page(name, number), content
+
+
+def _made_by(line: Line) -> list[Any]:
+    return [block for entry in line.entries for block in entry.record.plugins if block.kind == "synthesizer"]
+
+
+def _row(ranking: Ranking, line: Line, found: Sequence[pictures.Picture]) -> dict[str, Any]:
+    return {
+        "ranking": ranking,
+        "line": line,
+        "numbers": _numbers(ranking, line),
+        "pictures": found,
+        "curves": charts.curves(line.entries),
+        "plot": (charts.WIDTH, charts.HEIGHT),
+        "command": Whole(reproduce([entry.record for entry in line.entries])),
+        "method_page": downloads.method_page(line.method),
+        "scores": details.scores(line.entries),
+        "options": details.options(line),
+        "facts": [
+            details.metrics(line),
+            details.student(line),
+            details.protocol(line.first),
+            details.origin(line),
+            details.cost(line),
+            details.sizes(line),
+            details.machines(line),
+            details.plugins(line),
+        ],
+        "records": details.records(line),
+        "checks": details.checks(line),
+        "notes": ranking.table.notes,
+    }
+
+
+def _numbers(ranking: Ranking, line: Line) -> dict[str, Any]:
+    """Return a line's numbers as texts."""
+    result, difference = line.result, line.result.difference
+    level = next(one for one in LEVELS if one[0] == line.level)
+    return {
+        "rank": downloads.rank_text(line),
+        "score": score(ranking.table, result, Marks()),
+        "change": change(ranking.table, difference, Marks()) if difference else "",
+        "better": ranking.table.better(difference) if difference else 0,
+        "why": difference.why if difference else "",
+        "n": downloads.seed_counts(result),
+        "size": bytes_text(line.bytes),
+        "seconds": seconds_text(line.row.seconds.get("recover")),
+        "level": level,
+        "page": downloads.row_page(line),
+    }
+
+
+def _page(template: str, up: str, **content: Any) -> bytes:
+    """Return a page; `up` leads from it to the site's root."""
+    return _environment().get_template(template).render(up=up, **content).encode()
+
+
+@lru_cache(maxsize=1)
+def _environment() -> jinja2.Environment:
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader(HERE),
+        autoescape=True,
+        finalize=_shown,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals["fingerprint"] = _fingerprint()
+    return environment
+
+
+def _shown(value: Any) -> Any:
+    """Return what an expression of a template puts on a page: text is cut and loses its control characters."""
+    return cut(value) if type(value) is str else value
+
+
+def _fingerprint() -> str:
+    """Return a hash of the assets, so that a browser does not mix old ones with new pages."""
+    found = hashlib.sha256()
+    for name in ASSETS:
+        found.update(files(HERE).joinpath("assets", name).read_bytes())
+    return found.hexdigest()[:8]
