@@ -159,7 +159,10 @@ class DataDamaged(EnvironmentProblem):
 
 
 class WorkerDiffers(EnvironmentProblem):
-    """A worker of a distributed run has other plugins, other data or another ddbench than the process that asks."""
+    """A worker of a distributed run has other plugins, other data or another ddbench than the process that asks.
+
+    What to do: install the same ddbench and plugins on every machine, and prepare the same datasets there.
+    """
 
 
 class Offline(EnvironmentProblem):

@@ -15,7 +15,12 @@ from ddbench.plugins import Plugins
 
 ROOT_COMMAND = typer.main.get_command(app)
 PLUGINS = Plugins(())
-OF_THE_READER = {"synthesizer": {"blend", "push", "carve"}, "prior": {"eigen"}, "dataset": {"pets"}, "evaluator": {"worst"}}
+OF_THE_READER = {
+    "synthesizer": {"blend", "push", "carve"},
+    "prior": {"eigen"},
+    "dataset": {"pets", "gratings"},
+    "evaluator": {"worst"},
+}
 """Names that the documentation makes itself."""
 
 SHELL = ("sh", "console", "bash")

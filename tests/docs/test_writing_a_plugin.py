@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
-import sys
 import tomllib
 
 import pytest
 
 import ddbench
 from ddbench.options import read_presets
+from third_party import installed, run
 
 PAGE = "docs/writing-a-plugin.md"
 MODULES = ("__init__", "push", "means", "eigen", "near", "carve")
@@ -25,8 +23,6 @@ from readme_blend import Blend
 class TestBlend(SynthesizerConformance):
     synthesizer, nested = Blend(), True
 """
-
-METADATA = "Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
 
 
 @pytest.fixture
@@ -44,28 +40,6 @@ def project(tmp_path, pages, blocks):
     about, more = (tomllib.loads(block)["project"] for block in blocks(pages[PAGE], "toml")[:2])
     installed(tmp_path, {**about, **more})
     return tmp_path
-
-
-def installed(folder, about) -> None:
-    """Write the metadata by which an installed distribution is found."""
-    info = folder / f"{about['name'].replace('-', '_')}-{about['version']}.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text(METADATA.format(**about))
-    points = "\n".join(f"{name} = {value}" for name, value in about["entry-points"]["ddbench"].items())
-    (info / "entry_points.txt").write_text(f"[ddbench]\n{points}\n")
-
-
-def run(folder, *command: str) -> str:
-    """Return what a command prints, run where the folder's packages can be imported."""
-    environment = {
-        **{name: value for name, value in os.environ.items() if not name.startswith("DDBENCH_")},
-        "PYTHONPATH": str(folder),
-        "OMP_NUM_THREADS": "1",
-        "DDBENCH_STORE": str(folder / "store"),
-    }
-    ran = subprocess.run([sys.executable, "-m", *command], cwd=folder, env=environment, capture_output=True, text=True, check=False)
-    assert ran.returncode == 0, ran.stdout + ran.stderr
-    return ran.stdout
 
 
 def test_the_methods_of_tutorial_and_readme_keep_every_contract_they_inherit(project):
