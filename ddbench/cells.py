@@ -32,7 +32,7 @@ CONTROL_DRAWS = 3
 DEFAULT_WAY = "scratch"
 """How a teacher is got where only a network is named."""
 
-WITH_PRESETS = {"synthesizer", "teacher", "prior", "objective", "selector"}
+WITH_PRESETS = {"synthesizer", "teacher", "prior", "objective", "selector", "evaluator"}
 """Kinds of things whose options may be set by presets."""
 
 Role = Literal["asked", "control"]
@@ -52,7 +52,8 @@ class Request:
     distill_seeds: int | None = None
     eval_seeds: int | None = None
     options: Mapping[str, object] = field(default_factory=dict)
-    """`rho` for every synthesizer that has it, `dwa.rho` for one, `teacher.epochs` for the teacher; each must fit something."""
+    """`rho` for every synthesizer that has it, `dwa.rho` for one, `teacher.epochs` for the teacher, `calibration.bins` for an
+    evaluator; each must fit something."""
     shared: Mapping[str, object] = field(default_factory=dict)
     """The same from a suite's shared settings: weaker, and taken where they fit."""
     source: str = "command line"
@@ -71,7 +72,7 @@ class Request:
 
 @dataclass(frozen=True)
 class BoundPart:
-    """An objective or a selector that a method works with, with its resolved options."""
+    """An objective or a selector that a method works with, or an evaluator, with its resolved options."""
 
     entry: Entry
     options: Resolved
@@ -215,8 +216,14 @@ class Cell:
         return f"{self.synthesizer} · {self.student} · distill seed {self.distill_seed} · eval seed {self.eval_seed}"
 
 
-def methods(request: Request, plugins: Plugins, facts: DatasetFacts) -> list[Method]:
+def methods(request: Request, plugins: Plugins, facts: DatasetFacts, measured: Sequence[BoundPart] = ()) -> list[Method]:
     """Return the asked synthesizers with their options, the control first where it was not asked for.
+
+    Args:
+        request: What is asked for.
+        plugins: Who registered synthesizers.
+        facts: Of the dataset.
+        measured: The run's evaluators, which may have options too.
 
     Raises:
         UnknownName: A synthesizer or preset is unknown.
@@ -227,7 +234,21 @@ def methods(request: Request, plugins: Plugins, facts: DatasetFacts) -> list[Met
     names = list(request.synthesizers) if CONTROL in request.synthesizers else [CONTROL, *request.synthesizers]
     entries = [plugins.get("synthesizer", name) for name in names]
     found = [bind(entry, request, plugins, facts) for entry in entries]
-    refuse_homeless(request, [method for method in found if method.name in request.synthesizers], facts)
+    refuse_homeless(request, [method for method in found if method.name in request.synthesizers], facts, measured)
+    return found
+
+
+def evaluators(request: Request, plugins: Plugins, facts: DatasetFacts) -> list[BoundPart]:
+    """Return what measures, with options: presets, and what a suite and the command line say under an evaluator's name.
+
+    Raises:
+        UnknownName: An evaluator is unknown.
+        BadOption: An option of one is unknown or out of bounds.
+    """
+    found = []
+    for entry in (plugins.get("evaluator", name) for name in request.evaluators):
+        layers = [*_preset_layers(entry, request, facts), *_under(entry.name, request)]
+        found.append(BoundPart(entry, resolve(entry.value.options, layers, owner=f"evaluator {entry.name!r}")))
     return found
 
 
@@ -363,25 +384,27 @@ def _own_options(entry: Entry, options: Mapping[str, object]) -> Iterator[tuple[
             yield key, value
 
 
-def refuse_homeless(request: Request, asked: Sequence[Method], facts: DatasetFacts) -> None:
+def refuse_homeless(request: Request, asked: Sequence[Method], facts: DatasetFacts, measured: Sequence[BoundPart] = ()) -> None:
     """Raise BadOption for an option that nothing in the run takes."""
+    others = {part.entry.name for part in measured}
+    others |= {need for part in measured for need in part.entry.value.needs(part.options.values, facts)}
     models = [method.entry.value.options.model_fields for method in asked]
     for key, value in request.options.items():
         target, dot, name = key.rpartition(".")
-        if dot:
-            _refuse_stray((target, name, request.source), asked, facts)
-        elif not any(key in fields for fields in models):
+        if dot and target not in others:
+            _refuse_stray((target, name, request.source), asked, facts, others)
+        elif not dot and not any(key in fields for fields in models):
             first = asked[0].entry
             resolve(first.value.options, [Layer(request.source, {key: value})], owner=f"synthesizer {first.name!r}")
 
 
-def _refuse_stray(option: tuple[str, str, str], asked: Sequence[Method], facts: DatasetFacts) -> None:
+def _refuse_stray(option: tuple[str, str, str], asked: Sequence[Method], facts: DatasetFacts, others: set[str]) -> None:
     """Raise BadOption where an option's first word names nothing in the run, or a part that has no such option."""
     target, name, source = option
     parts = [part for method in asked for kind, part in method.parts.items() if kind == target]
     homes = {"teacher", *(method.name for method in asked), *(need for method in asked for need in method.needs(facts))}
     if not parts and target not in homes:
-        known = sorted(homes | {kind for method in asked for kind in method.parts})
+        known = sorted(homes | others | {kind for method in asked for kind in method.parts})
         raise BadOption(f"option '{target}.{name}' is for {target!r}, which is not in this run; it has: {', '.join(known)}")
     if parts and not any(name in part.entry.value.options.model_fields for part in parts):
         entry = parts[0].entry

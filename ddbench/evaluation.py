@@ -1,13 +1,14 @@
-"""What evaluators are given, once a student's training is over."""
+"""What evaluators are given: a distilled set, or a student once its training is over."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ddbench.errors import BadRequest
 from ddbench.training.loop import RunSettings
-from ddbench.training.predict import TestImages, logits
+from ddbench.training.predict import TestImages, answered, logits
 
 if TYPE_CHECKING:
     import torch
@@ -38,6 +39,7 @@ class StudentEvaluation:
     test: TestSplit
     view: TestView
     precision: Precision
+    needs: Mapping[str, Any] = field(default_factory=dict)
     whitening: Whitening | None = None
     """How test images are whitened, where the student learned from a set in the space `zca`."""
     notes: list[str] = field(default_factory=list)
@@ -59,16 +61,26 @@ class StudentEvaluation:
         """Return uint8 (N, C, H, W) on the device."""
         return self.test.images(index)
 
+    def answers(self, pixels: Tensor) -> Tensor:
+        """Return float32 (N, classes), on the device: the student's answers to uint8 pixels, or float32 ones in [0, 1].
+
+        They are differentiable where the pixels carry a gradient.
+        """
+        return answered(self.student.module, pixels, self._images(), self.view, self._run())
+
     def logits(self) -> Tensor:
         """Return float32 (N, classes), on the CPU; made once and shared by every evaluator."""
         if self._logits is None:
-            student = self.student
-            size = self.facts.shape[1:]
-            images = TestImages(self.test.images, len(self.test), student.mean, student.std, size, self.whitening)
-            run = RunSettings(self.device, self.precision, note=self.notes.append)
-            self._logits = logits(student.module, images, self.view, run).cpu()
+            self._logits = logits(self.student.module, self._images(), self.view, self._run()).cpu()
         return self._logits
 
     def predictions(self) -> Tensor:
         """Return int64 (N,), on the CPU."""
         return self.logits().argmax(dim=1)
+
+    def _images(self) -> TestImages:
+        student, size = self.student, self.facts.shape[1:]
+        return TestImages(self.test.images, len(self.test), student.mean, student.std, size, self.whitening)
+
+    def _run(self) -> RunSettings:
+        return RunSettings(self.device, self.precision, note=self.notes.append)

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from ddbench import cells as coordinates
 from ddbench.api.context import Precision
-from ddbench.cells import Cell, ExpertsChoice, Method, PriorChoice, Request, TeacherChoice
+from ddbench.cells import BoundPart, Cell, ExpertsChoice, Method, PriorChoice, Request, TeacherChoice
 from ddbench.data import Prepared, defaults_for, is_outline, open_dataset, outlined
 from ddbench.errors import BadRequest, DataMissing, LabelsTooLarge
 from ddbench.estimates import LONG_S, Estimates
 from ddbench.networks import resolve as resolve_network
 from ddbench.place import Place, here
-from ddbench.stages import DistilledStage, ExpertsStage, LabelsStage, NeedStage, PriorStage, StudentStage, TeacherStage
+from ddbench.stages import DistilledStage, ExpertsStage, LabelsStage, Measure, NeedStage, PriorStage, StudentStage, TeacherStage
 from ddbench.training.precision import resolve_precision
 
 if TYPE_CHECKING:
@@ -200,13 +200,14 @@ class _Planner:
         seeds = tuple(self._count(name, given, default) for name, given, default in self._seed_counts())
         if ipc < 1:
             raise BadRequest(f"ipc must be at least 1, given {ipc}")
-        methods = coordinates.methods(request, self.plugins, self.facts)
+        measured = coordinates.evaluators(request, self.plugins, self.facts)
+        methods = coordinates.methods(request, self.plugins, self.facts, measured)
         students = [self._student(name) for name in request.students or defaults.students]
         choice = self._choice() if self.recipe.needs_teacher or any(self._asks_teacher(method) for method in methods) else None
         way = [choice.entry] if choice else [self.plugins.get("teacher", coordinates.DEFAULT_WAY)]
-        coordinates.check_preset(request, [*(entry for method in methods for entry in self._entries(method)), *way])
-        evaluators = [self.plugins.get("evaluator", name) for name in request.evaluators]
-        planned = [self._planned(cell, evaluators) for cell in self._cells(methods, students, choice, ipc, (seeds[0], seeds[1]))]
+        entries = [*(entry for method in methods for entry in self._entries(method)), *way, *(part.entry for part in measured)]
+        coordinates.check_preset(request, entries)
+        planned = [self._planned(cell, measured) for cell in self._cells(methods, students, choice, ipc, (seeds[0], seeds[1]))]
         self._refuse_large_labels(planned)
         stages = tuple(self._stages(planned))
         threads = self._threads(planned)
@@ -299,7 +300,7 @@ class _Planner:
         """Return whether a method needs the teacher that the user chose for the cell."""
         return any(need.kind == "teacher" and not need.name for need in method.needs(self.facts).values())
 
-    def _planned(self, cell: Cell, evaluators: list[Entry]) -> PlannedCell:
+    def _planned(self, cell: Cell, measured: list[BoundPart]) -> PlannedCell:
         answers = self._teacher(cell.choice) if cell.recipe.needs_teacher and cell.choice else None
         distilled = self._distilled(cell)
         labels = (
@@ -309,11 +310,17 @@ class _Planner:
         )
         images = sum(len(job.labels) for job in distilled.jobs)
         precision = self._precision(self.estimates.student(cell, images))
+        evaluators = [self._measure(part, cell) for part in measured]
         stage = StudentStage(
             cell, distilled, answers, labels, self._family(cell.network), evaluators, precision, self.request.view_seed
         )
         stored = (self.workspace.store.root / "records" / f"{stage.key}.json").is_file()
         return PlannedCell(cell, stage, stored, self._seconds(stage))
+
+    def _measure(self, part: BoundPart, cell: Cell) -> Measure:
+        """Return an evaluator with the stages that make its needs; a teacher it asks for is no part of the cell."""
+        needs = part.entry.value.needs(part.options.values, self.facts).items()
+        return Measure(part, {name: (need, self._needed(name, need, cell)) for name, need in needs})
 
     def _teacher(self, choice: TeacherChoice) -> TeacherStage:
         return TeacherStage(choice, self.facts, self._precision(self.estimates.teacher(choice, self.facts)))
@@ -388,6 +395,7 @@ class _Planner:
         for one in planned:
             shared: list[NeedStage | DistilledStage] = [stage for _, stage in one.stage.distilled.needs.values()]
             shared += [one.stage.teacher] if one.stage.teacher else []
+            shared += [stage for measure in one.stage.evaluators for _, stage in measure.needs.values()]
             for stage in (*shared, one.stage.distilled):
                 if stage.key not in seen:
                     seen.add(stage.key)

@@ -13,7 +13,7 @@ import pydantic
 from ddbench.api.protocol import LabelRegime
 from ddbench.errors import ArtefactDamaged
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 UNREPEATABLE = ("time", "cost", "host", "sha256")
 """Blocks that may differ between two runs that are otherwise the same, byte for byte."""
@@ -88,6 +88,8 @@ class MetricBlock(_Block):
     unit: str
     higher_is_better: bool
     evaluator: str
+    """Name, version, and the options that are not the default: `calibration 1 bins=20`. Numbers that differ in it are not
+    compared."""
 
 
 class PrecisionBlock(_Block):
@@ -106,10 +108,22 @@ class StageCost(_Block):
     peak_bytes: int | None = None
 
 
+class EvaluatorBlock(_Block):
+    """How something was measured."""
+
+    options: OptionsBlock
+    needs: Mapping[str, str] = {}
+    """Keys of what was made for the evaluator, by name."""
+    key: str | None = None
+    """Scope `set`: of the stored evaluation, which every student of the set shares."""
+    sidecar: str | None = None
+    """Scope `set`: sha256 of the npz of what it keeps, if anything. What scope `student` keeps is in the record's own sidecar."""
+
+
 class Record(_Block):
     """One trained student and its numbers, with everything that decides them."""
 
-    schema_version: Literal[2] = 2
+    schema_version: Literal[3] = 3
     key: str
     ddbench_version: str
     numerics_version: int
@@ -139,6 +153,8 @@ class Record(_Block):
     training: TrainingBlock
     precision: PrecisionBlock
     metrics: tuple[MetricBlock, ...]
+    evaluators: Mapping[str, EvaluatorBlock] = {}
+    """By name; empty in records from before schema version 3, whose evaluators had no options."""
     bytes: Mapping[str, int]
     smoke: bool
     sidecar: str | None = None
@@ -205,11 +221,16 @@ def _unchanged(content: dict[str, Any]) -> dict[str, Any]:
 
 
 def _from_1(content: dict[str, Any]) -> dict[str, Any]:
-    """Return a record of version 1 as one of version 2: its only need, if any, was the teacher."""
-    return {**content, "schema_version": 2}
+    """Return a record of version 1: its only need, if any, was the teacher."""
+    return _from_2(content)
 
 
-MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _from_1, 2: _unchanged}
+def _from_2(content: dict[str, Any]) -> dict[str, Any]:
+    """Return a record of version 2 as one of version 3: its evaluators had no options and needed nothing."""
+    return {**content, "schema_version": 3}
+
+
+MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _from_1, 2: _from_2, 3: _unchanged}
 """By schema version: how content of that version becomes content of the current one."""
 
 

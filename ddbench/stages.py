@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from ddbench.api.network import NetworkSpec
     from ddbench.api.protocol import ProtocolSpec
     from ddbench.api.synthesizer import Job
-    from ddbench.cells import Cell, ExpertsChoice, Method, PriorChoice, TeacherChoice
+    from ddbench.cells import BoundPart, Cell, ExpertsChoice, Method, PriorChoice, TeacherChoice
     from ddbench.plugins import Entry
 
 
@@ -201,6 +202,66 @@ class LabelsStage:
 
 
 @dataclass(frozen=True)
+class Measure:
+    """An evaluator with its options and what it needs."""
+
+    part: BoundPart
+    needs: Mapping[str, tuple[Need, NeedStage]]
+
+    @property
+    def name(self) -> str:
+        return self.part.entry.name
+
+    @property
+    def of_set(self) -> bool:
+        """Whether it measures the distilled set and not the student."""
+        return bool(self.part.entry.value.scope == "set")
+
+    @property
+    def changed(self) -> dict[str, Any]:
+        """Options that are not the default, as JSON values."""
+        return self.part.options.values.model_dump(mode="json", exclude_defaults=True)
+
+    @property
+    def label(self) -> str:
+        """Name, version and changed options, as records name who made a number: `calibration 1 bins=20`."""
+        changed = (f"{name}={json.dumps(value)}" for name, value in sorted(self.changed.items()))
+        return " ".join([self.name, str(self.part.entry.value.version), *changed])
+
+    def identity(self) -> dict[str, Any]:
+        """Return what decides its numbers; options only where they are changed, as in keys from before there were any."""
+        found = identity(self.part.entry)
+        found |= {"options": self.changed} if self.changed else {}
+        return found | ({"needs": {name: stage.key for name, (_, stage) in self.needs.items()}} if self.needs else {})
+
+
+@dataclass(frozen=True)
+class EvaluationStage:
+    """What one evaluator says of a distilled set: found once, and told in the record of every student of the set."""
+
+    measure: Measure
+    distilled: DistilledStage
+    teacher: TeacherStage | None
+    """The teacher that answers during students' training; None under hard labels."""
+    soft_label_bytes: int
+    folder: ClassVar[str] = "evaluations"
+
+    @cached_property
+    def key(self) -> str:
+        return key_of(
+            stage="evaluation",
+            evaluator=self.measure.identity(),
+            distilled=self.distilled.key,
+            teacher=self.teacher.key if self.teacher else None,
+            soft_label_bytes=self.soft_label_bytes,
+        )
+
+    @property
+    def title(self) -> str:
+        return f"{self.measure.name} of {self.distilled.title}"
+
+
+@dataclass(frozen=True)
 class StudentStage:
     """A student trained on a distilled set and tested: what leaves a record."""
 
@@ -210,10 +271,21 @@ class StudentStage:
     """The teacher that answers during training; None under hard labels."""
     labels: LabelsStage | None
     family: Entry
-    evaluators: Sequence[Entry]
+    evaluators: Sequence[Measure]
     precision: Precision
     view_seed: int
     folder: ClassVar[str] = "records"
+
+    @property
+    def evaluations(self) -> list[EvaluationStage]:
+        """What its evaluators of scope `set` say of the distilled set, in their order."""
+        return [EvaluationStage(one, self.distilled, self.teacher, self.soft_label_bytes) for one in self.evaluators if one.of_set]
+
+    @property
+    def soft_label_bytes(self) -> int:
+        """What storing every answer that the protocol asks of the teacher takes, as fp16; 0 under hard labels."""
+        recipe, images = self.cell.recipe, sum(len(job.labels) for job in self.distilled.jobs)
+        return recipe.label_bytes(images, self.cell.facts.num_classes) if recipe.needs_teacher else 0
 
     @cached_property
     def key(self) -> str:
@@ -226,7 +298,7 @@ class StudentStage:
             family=identity(self.family),
             protocol=self.cell.recipe.sha256,
             smoke=self.cell.recipe.smoke,
-            evaluators=[identity(entry) for entry in self.evaluators],
+            evaluators=[measure.identity() for measure in self.evaluators],
             eval_seed=self.cell.eval_seed,
             view_seed=self.view_seed if self.labels else None,
             dtype=self.precision.dtype,

@@ -20,8 +20,11 @@ from ddbench.errors import ArtefactDamaged, StoreProblem
 from ddbench.provenance import SUFFIX, Check, Standing, as_bytes, beside, standing, with_check
 from ddbench.records import Record, canonical, checksum, read_record
 
-KINDS = ("teachers", "priors", "experts", "distilled", "labels")
+KINDS = ("teachers", "priors", "experts", "distilled", "labels", "evaluations")
 """Artefacts that are folders with a card."""
+
+EVALUATED = "kept.npz"
+"""In an evaluation: the tensors that the evaluator keeps."""
 
 KEY_LENGTH = 20
 

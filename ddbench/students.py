@@ -2,38 +2,31 @@
 
 from __future__ import annotations
 
-import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 
 import ddbench
-from ddbench import distilling, making
-from ddbench.api.network import TrainedNetwork
+from ddbench import distilling, making, measuring
 from ddbench.context import Throttled, network_settings
 from ddbench.costs import Cost, host, measured
-from ddbench.errors import ArtefactDamaged, SpecialValue
-from ddbench.evaluation import StudentEvaluation
+from ddbench.errors import ArtefactDamaged
 from ddbench.needs import made
 from ddbench.networks import build, count_parameters
-from ddbench.records import MetricBlock, Record, finite
-from ddbench.seeding import generator_for
+from ddbench.records import Record
 from ddbench.stages import ExpertsStage, PriorStage, network_identity
 from ddbench.store import NUMERICS_VERSION
 from ddbench.training.loop import RunSettings, Trained
 from ddbench.training.students import Student, StudentData, StudentSeeds, train_student
-from ddbench.training.zca import whitening_of
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
+    from ddbench.api.network import TrainedNetwork
     from ddbench.distilled import DistilledSet
     from ddbench.making import Session
-    from ddbench.plugins import Entry
+    from ddbench.measuring import Measured
     from ddbench.stages import DistilledStage, LabelsStage, NeedStage, StudentStage, TeacherStage
 
 LEARNED_LR = "lr"
@@ -73,12 +66,15 @@ def _made(session: Session, stage: StudentStage, title: str) -> Record:
     with session.workspace.reporter.stage(title) as shown:
         with measured(session.device) as training:
             trained = _train(session, stage, inputs, Throttled(shown))
-        with measured(session.device) as testing, making.unlocked(session.test):
-            metrics, sidecar, notes = _evaluate(session, stage, inputs, trained)
-    trained = replace(trained, notes=tuple(dict.fromkeys((*trained.notes, *notes))))
+        measuring.make_needs(session, stage)
+        with measured(session.device) as testing:
+            of_student = _evaluate(session, stage, inputs, trained)
+        found = measuring.joined(stage, of_student, measuring.of_set(session, stage))
+    trained = replace(trained, notes=tuple(dict.fromkeys((*trained.notes, *found.notes))))
     times = {"started": started.isoformat(timespec="seconds"), "finished": datetime.now(UTC).isoformat(timespec="seconds")}
     costs = {"student": training, "test": testing}
-    return session.store.add_record(_record(session, stage, inputs, trained, (metrics, times, costs)), sidecar)
+    record = _record(session, stage, inputs, trained, (found, times, costs))
+    return session.store.add_record(record, measuring.npz(found.tensors))
 
 
 def student_labels(session: Session, stage: LabelsStage) -> None:
@@ -121,45 +117,10 @@ def _train(session: Session, stage: StudentStage, inputs: Inputs, shown: Throttl
     return train_student(Student(network, cell.student), inputs.data, cell.recipe, seeds=seeds, run=run)
 
 
-def _evaluate(
-    session: Session, stage: StudentStage, inputs: Inputs, trained: Trained
-) -> tuple[list[MetricBlock], bytes, Sequence[str]]:
-    """Return every evaluator's metrics, the sidecar with the predictions, and what did not go as the precision says."""
-    facts, recipe = session.facts, stage.cell.recipe
-    mean, std = (torch.tensor(values, device=session.device) for values in (facts.mean, facts.std))
-    student = TrainedNetwork(trained.network, facts.classes, mean, std)
-    of_student = StudentEvaluation(
-        facts=facts,
-        train=session.train,
-        distilled=inputs.distilled,
-        trained=student,
-        teacher=inputs.teacher,
-        soft_label_bytes=recipe.label_bytes(len(inputs.distilled.labels), facts.num_classes) if recipe.needs_teacher else 0,
-        device=session.device,
-        generator=generator_for("evaluation", stage.cell.eval_seed),
-        test=session.test,
-        view=recipe.test,
-        whitening=whitening_of(session.train) if inputs.distilled.space == "zca" else None,
-        precision=stage.precision,
-    )
-    of_set = replace(of_student, trained=None)
-    metrics: list[MetricBlock] = []
-    tensors: dict[str, Tensor] = {"predictions": smallest(of_student.predictions(), facts.num_classes)}
-    for entry in stage.evaluators:
-        found, kept = _answer(entry, of_student if entry.value.scope == "student" else of_set)
-        metrics.extend(found)
-        tensors.update({f"{entry.name}.{name}": tensor for name, tensor in kept.items()})
-    return metrics, _npz(tensors), of_student.notes
-
-
-def _answer(entry: Entry, context: StudentEvaluation) -> tuple[list[MetricBlock], Mapping[str, Tensor]]:
-    answer = entry.value.evaluate(context, entry.value.options())
-    metrics, kept = answer if isinstance(answer, tuple) else (answer, {})
-    for metric in metrics:
-        if not finite(metric.value):
-            raise SpecialValue(f"evaluator {entry.name!r} gave {metric.name} = {metric.value}, which no record may hold")
-    blocks = [MetricBlock(**vars(metric), evaluator=f"{entry.name} {entry.value.version}") for metric in metrics]
-    return blocks, kept
+def _evaluate(session: Session, stage: StudentStage, inputs: Inputs, trained: Trained) -> Measured:
+    """Return what evaluators say of a trained student, the test split open meanwhile."""
+    with making.unlocked(session.test):
+        return measuring.of_student(session, stage, (inputs.distilled, inputs.teacher), trained.network)
 
 
 def _record(
@@ -167,9 +128,9 @@ def _record(
     stage: StudentStage,
     inputs: Inputs,
     trained: Trained,
-    result: tuple[Sequence[MetricBlock], Mapping[str, str], Mapping[str, Cost]],
+    result: tuple[Measured, Mapping[str, str], Mapping[str, Cost]],
 ) -> Record:
-    cell, (metrics, times, costs), facts = stage.cell, result, session.facts
+    cell, (found, times, costs), facts = stage.cell, result, session.facts
     return Record(
         key=stage.key,
         ddbench_version=ddbench.__version__,
@@ -212,7 +173,8 @@ def _record(
             "device": session.device.type,
             "notes": tuple(trained.notes),
         },
-        metrics=tuple(metrics),
+        metrics=found.metrics,
+        evaluators=found.evaluators,
         bytes=_bytes(session, stage, inputs),
         smoke=cell.recipe.smoke,
         time=times,
@@ -232,7 +194,8 @@ def _options(stage: StudentStage) -> dict[str, Any]:
 
 def _plugin_blocks(session: Session, stage: StudentStage) -> list[dict[str, Any]]:
     cell = stage.cell
-    entries = [cell.method.entry, stage.family, session.workspace.plugins.get("protocol", cell.protocol), *stage.evaluators]
+    entries = [cell.method.entry, stage.family, session.workspace.plugins.get("protocol", cell.protocol)]
+    entries += [measure.part.entry for measure in stage.evaluators]
     entries += [part.entry for part in cell.method.parts.values()]
     entries += [need.choice.entry for _, need in stage.distilled.needs.values() if not isinstance(need, ExpertsStage)]
     if cell.choice and cell.choice.entry not in entries:
@@ -280,16 +243,3 @@ def _cost(session: Session, stage: NeedStage) -> Mapping[str, Any]:
         card = session.store.card(stage.folder, stage.key)
     cost: Mapping[str, Any] = card["cost"]
     return cost
-
-
-def smallest(predictions: Tensor, num_classes: int) -> Tensor:
-    """Return predictions as uint8 where every class fits, else int16."""
-    return predictions.to(torch.uint8 if num_classes <= 256 else torch.int16)
-
-
-def _npz(tensors: Mapping[str, Tensor]) -> bytes:
-    """Return the tensors as a compressed npz; equal tensors give equal bytes."""
-    buffer = io.BytesIO()
-    arrays: dict[str, Any] = {name: tensor.cpu().numpy() for name, tensor in tensors.items()}
-    np.savez_compressed(buffer, **arrays)
-    return buffer.getvalue()

@@ -22,6 +22,7 @@ LINES = [
         "needs",
         "distilling",
         "students",
+        "measuring",
         "runner",
         "place",
         "planning",

@@ -110,11 +110,11 @@ def test_an_edited_record_fails_its_own_checksum(store):
 
 def test_a_record_of_version_1_is_read_as_one_without_needs(store):
     content = a_record(key=KEY).model_dump(mode="json")
-    del content["needs"], content["external_data"]
+    del content["needs"], content["external_data"], content["evaluators"]
     content["schema_version"] = 1
     content["sha256"] = checksum(content)
     read = read_record(json.dumps(content))
-    assert (read.schema_version, read.needs, read.external_data, read.sha256) == (2, {}, False, content["sha256"])
+    assert (read.schema_version, read.needs, read.external_data, read.sha256) == (3, {}, False, content["sha256"])
 
 
 @pytest.mark.parametrize(

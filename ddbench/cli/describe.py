@@ -19,7 +19,7 @@ OWN_FAMILY = "ddbench"
 BOUNDS = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}
 
 PREFIXED = {"teacher", "prior", "objective", "selector"}
-"""Kinds whose options stand under the kind's own name on the command line."""
+"""Kinds whose options stand under the kind's own name on the command line; an evaluator's stand under its name."""
 
 Row = dict[str, Any]
 
@@ -127,7 +127,7 @@ def one(plugins: Plugins, kind: str, name: str) -> Row:
         "about": _about(entry.value),
         "facts": _facts(entry),
         "options": options_of(model) if model is not None else [],
-        "flag": f"{kind}." if kind in PREFIXED else "",
+        "flag": f"{kind}." if kind in PREFIXED else f"{name}." if kind == "evaluator" else "",
         "works_with": works_with(entry, plugins),
         "presets": [_preset(preset) for preset in _presets(entry, kind).values()],
     }

@@ -83,6 +83,8 @@ def _needed(store: Store) -> set[str]:
     needed: set[str] = set()
     for record in store.records():
         needed.update(key for key in (record.distilled_key, record.teacher_key, record.labels_key) if key)
+        for block in record.evaluators.values():
+            needed.update((*block.needs.values(), *((block.key,) if block.key else ())))
     for key in store.keys("distilled"):
         if key in needed:
             try:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 EXAMPLES = ((1, 8, 8), (3, 32, 32), (3, 64, 64))
 """Shapes for which a prior's spaces are shown: channels, height, width."""
 
-MIXED = {"synthesizer", "objective", "selector"}
+MIXED = {"synthesizer", "objective", "selector", "evaluator"}
 """Kinds of things that may work with others."""
 
 Row = dict[str, Any]

@@ -15,7 +15,7 @@ from ddbench.cells import Request
 from ddbench.distilling import job_file
 from ddbench.making import SETTINGS
 from ddbench.place import Place, place_from_json
-from ddbench.stages import DistilledStage, LabelsStage, NeedStage, StudentStage
+from ddbench.stages import DistilledStage, EvaluationStage, LabelsStage, NeedStage, StudentStage
 
 if TYPE_CHECKING:
     from ddbench.planning import Plan, PlannedCell
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 SPLIT_S = 20.0
 """A set that is expected to take longer is made group by group, so that several workers may share it."""
 
-Stage = NeedStage | DistilledStage | LabelsStage | StudentStage
+Stage = NeedStage | DistilledStage | LabelsStage | EvaluationStage | StudentStage
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,8 @@ def stages_of(cells: Iterable[PlannedCell]) -> dict[str, Stage]:
         if student.key in found:
             continue
         needs = [stage for _, stage in student.distilled.needs.values()]
-        for stage in (*needs, student.teacher, student.distilled, student.labels, student):
+        needs += [stage for measure in student.evaluators for _, stage in measure.needs.values()]
+        for stage in (*needs, student.teacher, student.distilled, student.labels, *student.evaluations, student):
             if stage is not None:
                 found.setdefault(stage.key, stage)
     return found
@@ -161,8 +162,12 @@ def _before(stage: Stage) -> list[Stage]:
         return [need for _, need in stage.needs.values()]
     if isinstance(stage, LabelsStage):
         return [stage.distilled, stage.teacher]
+    if isinstance(stage, EvaluationStage):
+        return [*([stage.teacher] if stage.teacher else []), stage.distilled, *(need for _, need in stage.measure.needs.values())]
     if isinstance(stage, StudentStage):
-        return [one for one in (stage.distilled, stage.teacher, stage.labels) if one is not None]
+        asked = [need for measure in stage.evaluators if not measure.of_set for _, need in measure.needs.values()]
+        used = (stage.distilled, stage.teacher, stage.labels, *stage.evaluations, *asked)
+        return [one for one in used if one is not None]
     return []
 
 
@@ -177,4 +182,4 @@ def _places(stage: Stage, needs: Sequence[Stage]) -> list[str]:
 
 def _resumed(stage: Stage) -> list[str]:
     """Return the folder that holds how far an interrupted stage is, where it has one."""
-    return [] if isinstance(stage, StudentStage) else [f"work/{stage.key}"]
+    return [] if isinstance(stage, StudentStage | EvaluationStage) else [f"work/{stage.key}"]

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from ddbench import distilling, making, needs
+from ddbench import distilling, making, measuring, needs
 from ddbench.data import HeldSplit, TestSplit
 from ddbench.errors import WorkerDiffers
 from ddbench.executors.units import Stage, Task, stages_of
 from ddbench.planning import Known, Plan, plan
-from ddbench.stages import DistilledStage, LabelsStage, StudentStage
+from ddbench.stages import DistilledStage, EvaluationStage, LabelsStage, StudentStage
 from ddbench.students import student_labels, student_record
 
 if TYPE_CHECKING:
@@ -100,5 +100,7 @@ def _make(session: Session, stage: Stage) -> None:
         student_labels(session, stage)
     elif isinstance(stage, DistilledStage):
         distilling.distilled(session, stage)
+    elif isinstance(stage, EvaluationStage):
+        measuring.evaluated(session, stage)
     else:
         needs.made(session, stage)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -57,29 +58,51 @@ def logits(network: nn.Module, test: TestImages, view: TestView, run: RunSetting
     Raises:
         BadRequest: The view gives images of another size than the network was trained at, or cannot be cut from them.
     """
-    mean, std = test.mean.to(run.device), test.std.to(run.device)
-    whitening = test.whitening.to(run.device) if test.whitening else None
-    layout = _layout(network, run)
-    modes = {module: module.training for module in network.modules()}
-    network.eval()
-
-    def answered(place: slice) -> Tensor:
-        pixels = seen(test.images(torch.arange(place.start, place.stop)).to(run.device), view)
-        _check_size(pixels, test, view)
-        images = whitening.apply(pixels) if whitening else normalised(pixels, mean, std)
-        return at_least_float32(network(images.contiguous(memory_format=layout)))
-
-    try:
-        with torch.inference_mode(), autocast(run.precision, run.device):
-            answers = Pieces("test images at once", run.note).joined(answered, test.count, at_once=batch)
-    finally:
-        for module, training in modes.items():
-            module.training = training
+    with torch.inference_mode(), _evaluating(network):
+        answers = Pieces("test images at once", run.note).joined(
+            lambda place: answered(network, test.images(torch.arange(place.start, place.stop)), test, view, run),
+            test.count,
+            at_once=batch,
+        )
     return answers.clone()
 
 
+def answered(network: nn.Module, pixels: Tensor, test: TestImages, view: TestView, run: RunSettings) -> Tensor:
+    """Return float32 (N, classes) on the device: a network's answers to one batch, which is seen as test images are.
+
+    Args:
+        network: Its mode is put back afterwards.
+        pixels: uint8 (N, C, H, W), or float32 in [0, 1]; where they carry a gradient, so do the answers.
+        test: How the network sees images; which ones it holds does not matter.
+        view: The protocol's test view.
+        run: Device and precision.
+
+    Raises:
+        BadRequest: The view gives images of another size than the network was trained at, or cannot be cut from them.
+    """
+    shown = seen(pixels.to(run.device), view)
+    _check_size(shown, test, view)
+    if test.whitening:
+        images = test.whitening.to(run.device).apply(shown)
+    else:
+        images = normalised(shown, test.mean.to(run.device), test.std.to(run.device))
+    with _evaluating(network), autocast(run.precision, run.device):
+        return at_least_float32(network(images.contiguous(memory_format=_layout(network, run))))
+
+
+@contextmanager
+def _evaluating(network: nn.Module) -> Iterator[None]:
+    modes = {module: module.training for module in network.modules()}
+    network.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes.items():
+            module.training = training
+
+
 def seen(pixels: Tensor, view: TestView) -> Tensor:
-    """Return test images after the view: uint8 (N, C, H, W) as they are, or float32 in [0, 1] where they were resized.
+    """Return images after the view: (N, C, H, W), uint8 or float32 in [0, 1] as they are, or float32 where they were resized.
 
     The short side is resized bilinearly with antialiasing, the long one in proportion, rounded down; values are not rounded.
     The centre crop begins at half the difference, a half rounded to even. Images that have the crop's size already are left alone.
@@ -89,7 +112,8 @@ def seen(pixels: Tensor, view: TestView) -> Tensor:
     if view.resize is not None and min(pixels.shape[2:]) != view.resize:
         short = min(pixels.shape[2:])
         size = [view.resize * side // short for side in pixels.shape[2:]]
-        pixels = F.interpolate(pixels.float() / 255.0, size, mode="bilinear", antialias=True, align_corners=False).clamp(0.0, 1.0)
+        unit = pixels.float() / 255.0 if pixels.dtype == torch.uint8 else pixels
+        pixels = F.interpolate(unit, size, mode="bilinear", antialias=True, align_corners=False).clamp(0.0, 1.0)
     if view.crop is None:
         return pixels
     if min(pixels.shape[2:]) < view.crop:

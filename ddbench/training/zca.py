@@ -53,6 +53,12 @@ class Whitening:
             unit = images.float() / 255.0 if images.dtype == torch.uint8 else images.float()
             return ((unit.flatten(1) - self.mean) @ self.matrix).view(images.shape)
 
+    def undo(self, images: Tensor) -> Tensor:
+        """Return float32 (N, C, H, W) pixels in the units of [0, 1], from whitened ones; solved in float64, on the CPU."""
+        flat = images.flatten(1).double().cpu()
+        pixels: Tensor = torch.linalg.solve(self.matrix.double().cpu(), flat.T).T + self.mean.double().cpu()
+        return pixels.float().view(images.shape).to(images.device)
+
     def to(self, device: torch.device) -> Whitening:
         """Return the same on a device."""
         return Whitening(self.mean.to(device), self.matrix.to(device))

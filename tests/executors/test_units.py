@@ -36,7 +36,7 @@ def test_every_unit_comes_after_what_it_needs_and_a_long_set_is_one_unit_a_group
     sets = [unit for unit in units.values() if unit.folder == "distilled"]
     assert [len(groups & set(unit.needs)) for unit in sets] == [2, 2, 2, 0]  # three draws of two jobs, and jobs made together
     assert all(unit.leaves == (f"distilled/{unit.key}",) for unit in sets)
-    assert {unit.folder for unit in units.values()} == {"teachers", "work", "distilled", "labels", "records"}
+    assert {unit.folder for unit in units.values()} == {"teachers", "work", "distilled", "labels", "evaluations", "records"}
 
 
 def test_a_set_that_is_made_in_no_time_is_one_unit(tmp_path, monkeypatch):
@@ -68,7 +68,7 @@ def test_a_unit_needs_no_more_of_a_store_than_it_says_and_leaves_what_it_says(tm
         worker = workspace(tmp_path / f"worker-{number}")
         for path in unit.reads:
             _copy(driver.store.root / path, worker.store.root / path)
-        before = {kind: worker.store.keys(kind) for kind in ("teachers", "distilled", "labels")}
+        before = {kind: worker.store.keys(kind) for kind in ("teachers", "distilled", "labels", "evaluations")}
         Workbench(worker).make(task(planned, unit.key))
         after = {kind: [key for key in worker.store.keys(kind) if key not in before[kind]] for kind in before}
         assert after == {kind: [unit.key] if unit.folder == kind else [] for kind in before}
