@@ -19,7 +19,7 @@ from ddbench.api.selector import Candidate, Judge, Selector
 from ddbench.api.synthesizer import Job, JobResult, Synthesizer, jobs_per_image_index, one_job
 from ddbench.api.teacher import Teacher
 from ddbench.errors import DdbenchError
-from ddbench.hookspecs import hookimpl
+from ddbench.hookspecs import api_version, hookimpl
 from ddbench.notebook import load_records, plan, run, table
 from ddbench.options import NoOptions, Options
 
@@ -67,6 +67,7 @@ __all__ = [
     "Use",
     "Work",
     "__version__",
+    "api_version",
     "hookimpl",
     "jobs_per_image_index",
     "load_records",

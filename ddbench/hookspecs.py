@@ -22,6 +22,9 @@ hookspec = pluggy.HookspecMarker("ddbench")
 hookimpl = pluggy.HookimplMarker("ddbench")
 """Marks a module's function as the answer to one of the hooks below."""
 
+api_version = 1
+"""Of the signatures that plugins are written against. A plugin's module says which one it knows: `ddbench_api = 1`."""
+
 
 @hookspec
 def ddbench_datasets() -> Iterable[DatasetSource]:

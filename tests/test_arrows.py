@@ -32,10 +32,10 @@ LINES = [
         "suites",
     },
     {"report"},
-    {"cli", "notebook"},
+    {"authoring", "cli", "notebook"},
     {"testing"},
 ]
-NO_TORCH_AT_ALL = {"errors", "api", "options", "hookspecs", "provenance", "records", "settings", "progress", "report"}
+NO_TORCH_AT_ALL = {"authoring", "errors", "api", "options", "hookspecs", "provenance", "records", "settings", "progress", "report"}
 NO_TORCH_AT_IMPORT = NO_TORCH_AT_ALL | LINES[2] | {"seeding", "cli"}
 HEAVY = {"torch", "torchvision", "timm", "ray"}
 PLUGINS_MAY = {"errors", "seeding", "kit", "training", "networks", "data", "distilled", "testing"}

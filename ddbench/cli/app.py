@@ -16,6 +16,7 @@ from ddbench.cli.doctor import doctor
 from ddbench.cli.leaderboard import leaderboard
 from ddbench.cli.listing import list_things
 from ddbench.cli.output import say
+from ddbench.cli.plugin import plugin
 from ddbench.cli.run import run
 from ddbench.cli.show import show
 from ddbench.cli.store import store
@@ -67,6 +68,7 @@ app.command("table")(table)
 app.add_typer(leaderboard, name="leaderboard")
 app.command("show", no_args_is_help=True)(show)
 app.command("list", no_args_is_help=True)(list_things)
+app.add_typer(plugin, name="plugin")
 app.add_typer(data, name="data")
 app.add_typer(store, name="store")
 app.command("doctor")(doctor)

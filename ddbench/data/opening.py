@@ -71,12 +71,14 @@ def open_dataset(
     source = sources[name]
     if source.folder is not None:
         return _open_shipped(source, source.folder)
-    place = None if offline or not source.download_bytes else _first_writable(roots)
+    place = None if offline and source.download_bytes else _first_writable(roots)
     if place is None:
         raise DataMissing(_nowhere(source, roots))
     try:
         return prepare(source, place, offline=offline, report=report)
     except DataMissing as error:
+        if not source.download_bytes:
+            raise DataMissing(_nowhere(source, roots)) from error
         raise DataMissing(
             f"dataset {name!r} is not in {_listed(roots)}, and {error}, or name a data root that has it with --data-root"
         ) from error

@@ -12,9 +12,11 @@ import torch
 
 from ddbench import cells, distilling, making, needs
 from ddbench.api.context import Need, PartKind, Precision
+from ddbench.api.protocol import TestView
 from ddbench.cells import ExpertsChoice, PriorChoice, Request, TeacherChoice
 from ddbench.context import StageContext
 from ddbench.data import HeldSplit, Prepared, TestSplit
+from ddbench.evaluation import StudentEvaluation
 from ddbench.networks import resolve
 from ddbench.options import NoOptions, Resolved
 from ddbench.plugins import Entry, Owner, Plugins
@@ -22,10 +24,13 @@ from ddbench.seeding import generator_for
 from ddbench.settings import Settings
 from ddbench.stages import DistilledStage, ExpertsStage, NeedStage, PriorStage, TeacherStage
 from ddbench.store import Store
-from ddbench.testing.toys import ToyExperts, ToyFamily, ToyTeacher, toy_dataset
+from ddbench.testing.guards import StoppingContext
+from ddbench.testing.toys import ToyExperts, ToyFamily, ToyReal, ToyTeacher, toy_dataset
 from ddbench.workspace import Workspace
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from ddbench.api.network import NetworkFamily
     from ddbench.api.prior import Prior
     from ddbench.api.synthesizer import Synthesizer
@@ -94,6 +99,41 @@ class Bench:
         context = self._plain("toy context", seed)
         context.needs = given
         return context
+
+    def fitting(
+        self, purpose: str, seed: int = 0, *, stop_after: int | None = None, kept: Mapping[str, Tensor] | None = None
+    ) -> StoppingContext:
+        """Return what a teacher or a prior is made with, which may stand for a kill right after a checkpoint, or for a resume."""
+        families, draws = self.plugins.all("network"), generator_for(purpose, seed)
+        context = StoppingContext(HeldSplit(self.data), torch.device("cpu"), draws, self.precision, families, offline=True)
+        context.kept, context.stop_after = kept, stop_after
+        return context
+
+    def evaluation(self, scope: str = "student", *, logits: Tensor | None = None, seed: int = 0) -> StudentEvaluation:
+        """Return what an evaluator is given: a set of two real images a class, and a toy student of random weights.
+
+        Args:
+            scope: The evaluator's own; `set` is shown no student.
+            logits: What the student answers on the test split, float32 (N, classes); its own answers unless given.
+            seed: Another one, another student.
+        """
+        session = self.session()
+        ((teacher, _),) = session.teachers.values()
+        student = ToyTeacher().train(self._plain("toy student"), NoOptions(), self.teacher().choice.network, seed=seed + 1)
+        return StudentEvaluation(
+            facts=self.data.facts,
+            train=session.train,
+            distilled=self.distil(ToyReal(), ipc=2, session=session),
+            trained=student if scope == "student" else None,
+            teacher=teacher,
+            soft_label_bytes=0,
+            device=torch.device("cpu"),
+            generator=generator_for("evaluation", 0),
+            test=TestSplit(self.data),
+            view=TestView(),
+            precision=Precision(),
+            _logits=logits,
+        )
 
     def teacher(self) -> TeacherStage:
         """Return the stage of the toy teacher."""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from types import NoneType
+from typing import TYPE_CHECKING, Any, NoReturn, get_args
 
 import numpy as np
 import pytest
@@ -14,10 +17,11 @@ import torch
 
 from ddbench.api.network import TrainedNetwork
 from ddbench.context import StageContext
+from ddbench.errors import TestSplitTouched
 from ddbench.options import Options
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from ddbench.testing.bench import Bench
 
@@ -29,42 +33,114 @@ class Interrupted(Exception):
     """Stands for a kill."""
 
 
-def global_state() -> tuple[Any, ...]:
-    """Return everything global that no plugin may change."""
-    return (
-        torch.get_rng_state().numpy().tobytes(),
-        np.random.get_state()[1].tobytes(),  # type: ignore[index]  # noqa: NPY002 - the legacy state is what is guarded
-        random.getstate(),
-        torch.is_grad_enabled(),
-        torch.get_default_dtype(),
-        torch.get_num_threads(),
-        torch.are_deterministic_algorithms_enabled(),
-        torch.backends.cudnn.benchmark,
-    )
+def global_state() -> dict[str, Any]:
+    """Return everything global that no plugin may change, by what it is called."""
+    backends = torch.backends
+    return {
+        "torch's global generator": torch.get_rng_state().numpy().tobytes(),
+        "numpy's global generator": np.random.get_state()[1].tobytes(),  # type: ignore[index]  # noqa: NPY002 - the legacy state is what is guarded
+        "Python's global generator": random.getstate(),
+        "grad mode": torch.is_grad_enabled(),
+        "autocast": torch.is_autocast_enabled("cpu"),
+        "default dtype": torch.get_default_dtype(),
+        "default device": torch.get_default_device(),
+        "number of threads": torch.get_num_threads(),
+        "deterministic algorithms": torch.are_deterministic_algorithms_enabled(),
+        "precision of float32 products": torch.get_float32_matmul_precision(),
+        "cudnn flags": (backends.cudnn.enabled, backends.cudnn.benchmark, backends.cudnn.deterministic),
+        "environment variables": dict(os.environ),
+        "working directory": str(Path.cwd()),
+    }
+
+
+def changes(before: Mapping[str, Any]) -> list[str]:
+    """Return what of the global state is no longer as it was."""
+    after = global_state()
+    return [name for name, value in before.items() if after[name] != value]
+
+
+@contextmanager
+def nothing_global_changes() -> Iterator[None]:
+    """Assert that the block leaves all global state as it was; what it changed is put back where torch allows it."""
+    before = global_state()
+    try:
+        yield
+    finally:
+        changed = changes(before)
+        torch.set_grad_enabled(before["grad mode"])
+        torch.set_num_threads(before["number of threads"])
+        torch.set_default_dtype(before["default dtype"])
+        backends = torch.backends.cudnn
+        backends.enabled, backends.benchmark, backends.deterministic = before["cudnn flags"]
+        torch.use_deterministic_algorithms(before["deterministic algorithms"])
+    assert changed == [], f"it changed what is global: {', '.join(changed)}"
 
 
 def every_option_has_help(model: Any) -> None:
-    """Assert that a plugin's options are documented, and that unknown ones are refused."""
-    assert issubclass(model, Options)
-    assert [name for name, field in model.model_fields.items() if not field.description] == []
+    """Assert that a plugin's options are documented and bounded, and that unknown ones are refused."""
+    assert issubclass(model, Options), f"options are {model!r}, which is no subclass of ddbench.Options"
+    silent = [name for name, field in model.model_fields.items() if not field.description]
+    assert silent == [], f"options without help: {', '.join(silent)}"
+    unbounded = [name for name, field in model.model_fields.items() if _is_number(field.annotation) and not field.metadata]
+    assert unbounded == [], f"numbers without bounds: {', '.join(unbounded)}"
     with pytest.raises(ValueError, match="Extra inputs"):
         model(surely_no_option=1)
+
+
+def _is_number(annotation: object) -> bool:
+    """Return whether an option is a plain number, or one that may be left out."""
+    parts = set(get_args(annotation)) - {NoneType} or {annotation}
+    return parts <= {int, float}
 
 
 @contextmanager
 def nothing_is_touched(bench: Bench, context: StageContext) -> Iterator[None]:
     """Assert that the block leaves global state, the train images and the networks it was given as they were."""
     networks = [need.module for need in context.needs.values() if isinstance(need, TrainedNetwork)]
+    pixels = bench.data.train.gather(np.arange(len(bench.data.train)))
+    with nothing_global_changes(), left_as_they_are(networks):
+        yield
+    assert np.array_equal(bench.data.train.gather(np.arange(len(bench.data.train))), pixels), "it changed the train images"
+
+
+@contextmanager
+def left_as_they_are(networks: Sequence[nn.Module]) -> Iterator[None]:
+    """Assert that the block leaves networks bit for bit as they were: frozen, in eval mode, without hooks or gradients."""
     weights = [{name: tensor.clone() for name, tensor in network.state_dict().items()} for network in networks]
-    pixels, before = bench.data.train.gather(np.arange(len(bench.data.train))), global_state()
     yield
-    assert global_state() == before
-    assert np.array_equal(bench.data.train.gather(np.arange(len(bench.data.train))), pixels)
     for network, state in zip(networks, weights, strict=True):
-        assert all(tensor.equal(state[name]) for name, tensor in network.state_dict().items())
-        assert not network.training
-        assert not any(parameter.requires_grad or parameter.grad is not None for parameter in network.parameters())
-        assert not any(inner._forward_hooks or inner._forward_pre_hooks for inner in network.modules())
+        moved = [name for name, tensor in network.state_dict().items() if not tensor.equal(state[name])]
+        assert moved == [], f"it moved a network that it was given: {', '.join(moved[:3])}"
+        assert not network.training, "it put a network that it was given into training mode"
+        left = [name for name, weight in network.named_parameters() if weight.requires_grad or weight.grad is not None]
+        assert left == [], f"it left gradients at a network that it was given: {', '.join(left[:3])}"
+        hooked = [name for name, inner in network.named_modules() if inner._forward_hooks or inner._forward_pre_hooks]
+        assert hooked == [], f"it left hooks at a network that it was given: {', '.join(hooked[:3])}"
+
+
+@contextmanager
+def no_test_split() -> Iterator[None]:
+    """Make every way to a test split raise TestSplitTouched inside the block, also for what opens a dataset by itself."""
+    from ddbench.data import opening, prepared, splits
+
+    def refuse(*_: object, **__: object) -> NoReturn:
+        raise TestSplitTouched("it read the test split, or opened a dataset by itself; a stage sees ctx.train and nothing else")
+
+    doors: list[tuple[object, str]] = [(splits.TestSplit, name) for name in ("__init__", "labels", "images", "unlock")]
+    doors += [(module, "open_prepared") for module in (opening, prepared)]
+    kept = [(owner, name, getattr(owner, name)) for owner, name in doors]
+    try:
+        for owner, name in doors:
+            setattr(owner, name, refuse)
+        yield
+    finally:
+        for owner, name, value in kept:
+            setattr(owner, name, value)
+
+
+def limited(seconds: float, limit_s: float) -> None:
+    """Assert that something on toy data took no longer than it may."""
+    assert seconds <= limit_s, f"it took {seconds:.0f} s on toy images of 8×8; {limit_s:.0f} s are allowed"
 
 
 def slope_error(value: Callable[[Tensor], float], at: Tensor, gradient: Tensor) -> float:

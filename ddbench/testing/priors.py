@@ -21,7 +21,7 @@ from ddbench.testing.guards import (
     Interrupted,
     StoppingContext,
     every_option_has_help,
-    global_state,
+    nothing_global_changes,
     nothing_is_touched,
     slope_error,
 )
@@ -59,9 +59,7 @@ class PriorConformance:
 
     def context(self, bench: Bench, *, stop_after: int | None = None, kept: Mapping[str, Tensor] | None = None) -> StoppingContext:
         """Return what `fit` is given."""
-        families = bench.plugins.all("network")
-        train, draws = HeldSplit(bench.data), generator_for("prior", 0)
-        return StoppingContext(train, torch.device("cpu"), draws, bench.precision, families, kept=kept, stop_after=stop_after)
+        return bench.fitting("prior", stop_after=stop_after, kept=kept)
 
     def fitted(self, bench: Bench) -> dict[str, Tensor]:
         """Return the weights of a prior fitted to the toy images."""
@@ -281,9 +279,8 @@ class PriorConformance:
 
     def test_beginning_draws_from_the_given_generator_alone(self, bench: Bench) -> None:
         prior = self.loaded(bench)
-        before = global_state()
-        assert list(self.starts(bench, prior))
-        assert global_state() == before
+        with nothing_global_changes():
+            assert list(self.starts(bench, prior))
 
     def test_every_option_has_help_and_unknown_ones_are_refused(self) -> None:
         every_option_has_help(self.prior.options)

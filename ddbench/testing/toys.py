@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import nn
 
 from ddbench.api.network import NetworkFamily, NetworkSpec, TrainedNetwork
+from ddbench.api.synthesizer import Job, JobResult, Synthesizer, jobs_per_image_index
 from ddbench.api.teacher import Teacher
 from ddbench.data import Prepared, in_memory
 from ddbench.errors import BadRequest, UnknownName
+from ddbench.kit.draw import draw_real
 from ddbench.networks import build
 from ddbench.options import NoOptions, Options
 from ddbench.seeding import derive_seed, generator_for, seeded_globally
@@ -21,7 +23,8 @@ from ddbench.training.experts import train_expert
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ddbench.api.context import Context
+    from ddbench.api.context import Context, Need
+    from ddbench.api.dataset import DatasetFacts
     from ddbench.api.experts import ExpertOptions
     from ddbench.context import StageContext
 
@@ -73,15 +76,35 @@ class ToyTeacher(Teacher):
     version = 1
     options = NoOptions
 
-    def train(self, ctx: Context, o: Options, network: NetworkSpec) -> TrainedNetwork:  # noqa: ARG002 - a teacher's signature
+    def train(self, ctx: Context, o: Options, network: NetworkSpec, *, seed: int = 0) -> TrainedNetwork:  # noqa: ARG002 - its signature
         facts = ctx.train.facts
         mean, std = torch.tensor(facts.mean), torch.tensor(facts.std)
-        with seeded_globally(0):
+        with seeded_globally(seed):
             module = ToyFamily().build(network)
         every = torch.cat([ctx.train.images(ctx.train.indices(label)) for label in range(facts.num_classes)])
         with torch.no_grad():
             module.train()((every.float() / 255 - mean.view(1, -1, 1, 1)) / std.view(1, -1, 1, 1))
         return TrainedNetwork(module.eval().requires_grad_(requires_grad=False), facts.classes, mean, std)
+
+
+class ToyReal(Synthesizer):
+    """Real images, the same for every method: what an evaluator's toy set is made by."""
+
+    name = "toy-real"
+    version = 1
+    options = NoOptions
+
+    def start(self, o: Options) -> Literal["real"]:  # noqa: ARG002 - a synthesizer's signature
+        return "real"
+
+    def needs(self, o: Options, facts: DatasetFacts) -> Mapping[str, Need]:  # noqa: ARG002
+        return {}
+
+    def jobs(self, o: Options, facts: DatasetFacts, ipc: int, seed: int) -> Sequence[Job]:  # noqa: ARG002
+        return jobs_per_image_index(facts, ipc, seed)
+
+    def run(self, ctx: Context, o: Options, group: Sequence[Job]) -> Sequence[JobResult]:  # noqa: ARG002
+        return [JobResult(ctx.train.images(draw_real(ctx.train, job)).cpu(), torch.tensor(job.labels)) for job in group]
 
 
 @dataclass(frozen=True)

@@ -128,9 +128,15 @@ def test_without_network_and_data_one_sentence_says_where_it_looked_and_what_to_
 
 
 def test_a_dataset_that_cannot_be_downloaded_asks_for_its_originals(tmp_path, source):
-    source.download_bytes = 0
+    source.download_bytes, source.fails = 0, DataMissing("no folder was given")
     with pytest.raises(DataMissing, match=r"run ddbench data prepare toy --from DIR, where DIR holds nowhere\.example"):
         open_dataset("toy", roots=[tmp_path], sources={"toy": source})
+
+
+def test_a_dataset_that_needs_neither_download_nor_originals_is_prepared_when_it_is_asked_for(tmp_path, source):
+    source.download_bytes = 0
+    assert open_dataset("toy", roots=[tmp_path], sources={"toy": source}).facts.name == "toy"
+    assert (tmp_path / "toy" / "dataset.json").is_file()
 
 
 def test_a_download_that_fails_says_where_it_looked_too(tmp_path, source):
