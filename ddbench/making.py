@@ -132,6 +132,7 @@ def plugin_block(entry: Entry) -> dict[str, Any]:
         "distribution": entry.owner.distribution,
         "distribution_version": entry.owner.version,
         "files_sha256": entry.owner.files_sha256,
+        "api": entry.owner.api,
     }
 
 

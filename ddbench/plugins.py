@@ -1,15 +1,17 @@
-"""Finds plugins entry point by entry point, keeps each load error, refuses name clashes, knows every owner."""
+"""Finds plugins entry point by entry point and file by file, keeps each load error, refuses name clashes, knows every owner."""
 
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache, cached_property
 from importlib.metadata import EntryPoint, entry_points
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pluggy
 
@@ -25,9 +27,15 @@ from ddbench.api.synthesizer import Synthesizer
 from ddbench.api.teacher import Teacher
 from ddbench.errors import NameClash, PluginFailed, UnknownName
 
+if TYPE_CHECKING:
+    from ddbench.settings import Settings
+
 GROUP = "ddbench"
 BUILT_IN = "ddbench"
 """The distribution whose plugins are always loaded."""
+
+FROM_FOLDER = "dir:"
+"""What the distribution of a file without packaging begins with: `dir:blend.py`."""
 
 KINDS: dict[str, tuple[str, type[Any]]] = {
     "dataset": ("ddbench_datasets", DatasetSource),
@@ -55,8 +63,14 @@ class Owner:
     module: str
     files_sha256: str
     """Hash of the plugin's own code and data files: an edited plugin never gets an old result."""
+    api: int | None = None
+    """Version of ddbench's plugin API that it says it was written against; None where it says nothing."""
+    where: str = field(default="", compare=False)
+    """The file of a plugin without packaging; it differs by machine, and stands in no record."""
 
     def __str__(self) -> str:
+        if self.where:
+            return f"{self.distribution} ({self.where})"
         return f"{self.distribution} {self.version} (entry point {self.entry_point!r}, {self.module})"
 
 
@@ -85,12 +99,19 @@ class Plugins:
     A plugin that fails hurts only its own names; a name that two plugins claim is refused when it is used.
     """
 
-    def __init__(self, allowed: Sequence[str] | None = None, found: Iterable[EntryPoint] | None = None) -> None:
+    def __init__(
+        self,
+        allowed: Sequence[str] | None = None,
+        found: Iterable[EntryPoint] | None = None,
+        *,
+        folders: Sequence[Path] = (),
+    ) -> None:
         """Load the plugins.
 
         Args:
             allowed: Distributions or entry points to load besides the built-in ones; None loads all, () none.
             found: Entry points to consider; those of the installed distributions by default.
+            folders: Folders whose files are plugins; a file counts as an entry point of its name without `.py`.
         """
         self.errors: list[LoadError] = []
         self._manager = pluggy.PluginManager("ddbench")
@@ -100,8 +121,10 @@ class Plugins:
         for entry_point in sorted(
             candidates, key=lambda point: (_distribution(point) != BUILT_IN, _distribution(point), point.name)
         ):
-            if _is_allowed(entry_point, allowed):
+            if _is_allowed(_distribution(entry_point), entry_point.name, allowed):
                 self._load(entry_point)
+        for folder in folders:
+            self._load_folder(folder, allowed)
 
     @cached_property
     def _entries(self) -> dict[tuple[str, str], list[Entry]]:
@@ -156,13 +179,44 @@ class Plugins:
             return
         try:
             module = entry_point.load()
-            self._manager.register(module, name=label)
-            self._refuse_unknown_hooks(module, label)
+            self._register(module, label)
             self._owners[label] = _owner(entry_point, module)
-        except Exception as error:  # noqa: BLE001 - whatever a plugin does at import, it hurts only itself
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a plugin does at import, it hurts only itself
             self._fail(label, f"{type(error).__name__}: {error}")
 
-    def _refuse_unknown_hooks(self, module: object, label: str) -> None:
+    def _load_folder(self, folder: Path, allowed: Sequence[str] | None) -> None:
+        """Load a folder's files, those that begin with `_` left out."""
+        if not folder.is_dir():
+            self._fail(f"dir:{folder.name}:{folder.name}", f"{folder} is no folder; name another with --plugins-dir DIR")
+            return
+        for path in sorted(folder.glob("[!_.]*.py")):
+            if _is_allowed(f"dir:{path.name}", path.stem, allowed):
+                self._load_file(path)
+
+    def _load_file(self, path: Path) -> None:
+        label = f"dir:{path}:{path.stem}"
+        if label in self._owners:
+            return
+        try:
+            module = module_of_file(path)
+            self._register(module, label)
+            if not self._manager.get_hookcallers(module):
+                self._manager.unregister(name=label)
+                raise PluginFailed(
+                    "it implements no hook; mark a function with ddbench.hookimpl, or begin the file's name with '_'"
+                )
+            self._owners[label] = _owner_of_file(path, module)
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - the same
+            self._fail(label, f"{type(error).__name__}: {error}")
+
+    def _register(self, module: ModuleType, label: str) -> None:
+        """Take a module in.
+
+        Raises:
+            PluginFailed: It was written against another API, or implements a hook that there is not.
+        """
+        declared_api(module)
+        self._manager.register(module, name=label)
         for caller in self._manager.get_hookcallers(module) or []:
             if caller.spec is None:
                 self._manager.unregister(name=label)
@@ -185,7 +239,9 @@ class Plugins:
                     yield Entry(kind, str(value.name), value, self._owners[label])
 
     def _fail(self, label: str, message: str) -> None:
-        distribution, _, name = label.partition(":")
+        distribution, _, name = label.rpartition(":")
+        if distribution.startswith(FROM_FOLDER):
+            distribution = f"{FROM_FOLDER}{Path(distribution).name}"
         self.errors.append(LoadError(distribution, name, message))
 
 
@@ -197,9 +253,50 @@ def _problem(value: object, expected: type[Any]) -> str:
     return f"lacks {', '.join(missing)}" if missing else f"is no {expected.__name__}"
 
 
-def _is_allowed(entry_point: EntryPoint, allowed: Sequence[str] | None) -> bool:
-    distribution = _distribution(entry_point)
-    return allowed is None or distribution == BUILT_IN or distribution in allowed or entry_point.name in allowed
+def plugins_of(settings: Settings) -> Plugins:
+    """Return the plugins that settings allow, those of folders included."""
+    return Plugins(settings.plugins, folders=settings.plugin_dirs)
+
+
+def declared_api(module: ModuleType) -> int | None:
+    """Return the version of ddbench's plugin API that a module says it was written against, or None.
+
+    Raises:
+        PluginFailed: This ddbench does not serve that version.
+    """
+    declared = getattr(module, "ddbench_api", None)
+    if declared is None:
+        return None
+    if not isinstance(declared, int) or isinstance(declared, bool) or declared < 1:
+        raise PluginFailed(f"its ddbench_api is {declared!r}; it is a whole number, {hookspecs.api_version} today")
+    if declared > hookspecs.api_version:
+        raise PluginFailed(
+            f"it was written against version {declared} of ddbench's plugin API, and this ddbench has {hookspecs.api_version}; "
+            "upgrade ddbench"
+        )
+    return declared
+
+
+def module_of_file(path: Path) -> ModuleType:
+    """Return a file's module, run once for each content; nothing beside it can be imported, as only its own bytes are hashed."""
+    mark = hashlib.sha256(str(path.resolve()).encode() + path.read_bytes()).hexdigest()[:12]
+    name = f"ddbench_dir_{path.stem}_{mark}"
+    if name not in sys.modules:
+        spec = spec_from_file_location(name, path)
+        if spec is None or spec.loader is None:
+            raise PluginFailed(f"{path} is no Python file")
+        module = module_from_spec(spec)
+        sys.modules[name] = module
+        try:
+            spec.loader.exec_module(module)
+        except BaseException:
+            del sys.modules[name]
+            raise
+    return sys.modules[name]
+
+
+def _is_allowed(distribution: str, name: str, allowed: Sequence[str] | None) -> bool:
+    return allowed is None or distribution == BUILT_IN or distribution in allowed or name in allowed
 
 
 def _distribution(entry_point: EntryPoint) -> str:
@@ -208,7 +305,15 @@ def _distribution(entry_point: EntryPoint) -> str:
 
 def _owner(entry_point: EntryPoint, module: ModuleType) -> Owner:
     version = entry_point.dist.version if entry_point.dist else "0"
-    return Owner(_distribution(entry_point), version, entry_point.name, entry_point.value, files_sha256(module))
+    distribution = _distribution(entry_point)
+    api = hookspecs.api_version if distribution == BUILT_IN else declared_api(module)
+    return Owner(distribution, version, entry_point.name, entry_point.value, files_sha256(module), api)
+
+
+def _owner_of_file(path: Path, module: ModuleType) -> Owner:
+    """Return who a file's things come from; its hash stands in for a version."""
+    sha256 = files_sha256(module)
+    return Owner(f"{FROM_FOLDER}{path.name}", sha256[:12], path.stem, module.__name__, sha256, declared_api(module), str(path))
 
 
 @cache

@@ -55,6 +55,8 @@ class PluginBlock(_Block):
     distribution: str
     distribution_version: str
     files_sha256: str
+    api: int | None = None
+    """Version of ddbench's plugin API that it says it was written against; None where it says nothing."""
 
 
 class DatasetBlock(_Block):

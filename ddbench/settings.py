@@ -13,8 +13,8 @@ import platformdirs
 
 from ddbench.errors import BadOption
 
-KEYS = ("store", "data", "plugins")
-"""What `ddbench.toml` may set: a directory, a list of directories, a list of names."""
+KEYS = ("store", "data", "plugins", "plugins_dir")
+"""What `ddbench.toml` may set: a directory, a list of directories, a list of names, a list of directories."""
 
 
 @dataclass(frozen=True)
@@ -28,22 +28,31 @@ class Settings:
     """Distributions or entry points loaded besides the built-in ones; None loads all."""
     offline: bool = False
     sources: Mapping[str, str] = field(default_factory=dict)
+    plugin_dirs: tuple[Path, ...] = ()
+    """Folders whose files are plugins, without packaging."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the settings as JSON values, for a process that is to have the same."""
         roots = [str(root) for root in self.data_roots]
         plugins = None if self.plugins is None else list(self.plugins)
-        return {"store": str(self.store), "data_roots": roots, "plugins": plugins, "offline": self.offline}
+        dirs = [str(folder) for folder in self.plugin_dirs]
+        return {"store": str(self.store), "data_roots": roots, "plugins": plugins, "offline": self.offline, "plugin_dirs": dirs}
 
 
 def settings_from_json(content: Mapping[str, Any]) -> Settings:
     """Return the settings that `Settings.to_json` told of."""
     plugins = None if content["plugins"] is None else tuple(content["plugins"])
-    return Settings(Path(content["store"]), tuple(Path(root) for root in content["data_roots"]), plugins, content["offline"])
+    roots, dirs = (tuple(Path(path) for path in content[name]) for name in ("data_roots", "plugin_dirs"))
+    return Settings(Path(content["store"]), roots, plugins, content["offline"], plugin_dirs=dirs)
 
 
 def load_settings(
-    *, store: Path | None = None, data_roots: Sequence[Path] = (), offline: bool = False, environ: Mapping[str, str] | None = None
+    *,
+    store: Path | None = None,
+    data_roots: Sequence[Path] = (),
+    plugin_dirs: Sequence[Path] = (),
+    offline: bool = False,
+    environ: Mapping[str, str] | None = None,
 ) -> Settings:
     """Return the settings in force.
 
@@ -60,8 +69,15 @@ def load_settings(
         "data",
         sources,
         (list(data_roots), "--data-root"),
-        ([part for part in env.get("DDBENCH_DATA", "").split(os.pathsep) if part], "DDBENCH_DATA"),
+        (_paths(env.get("DDBENCH_DATA", "")), "DDBENCH_DATA"),
         (project.get("data"), where),
+    )
+    dirs = _first(
+        "plugins_dir",
+        sources,
+        (list(plugin_dirs), "--plugins-dir"),
+        (_paths(env.get("DDBENCH_PLUGINS_DIR", "")), "DDBENCH_PLUGINS_DIR"),
+        (project.get("plugins_dir"), where),
     )
     names = env.get("DDBENCH_PLUGINS")
     sources["plugins"] = "DDBENCH_PLUGINS" if names is not None else where if "plugins" in project else "all"
@@ -73,6 +89,7 @@ def load_settings(
         plugins=None if allowed is None else tuple(name.strip() for name in _listed(allowed) if str(name).strip()),
         offline=offline,
         sources=sources,
+        plugin_dirs=tuple(dict.fromkeys(_absolute(folder) for folder in _listed(dirs))),
     )
 
 
@@ -84,6 +101,10 @@ def _first(key: str, sources: dict[str, str], *candidates: tuple[object, str]) -
             return value
     sources[key] = "user directory"
     return None
+
+
+def _paths(text: str) -> list[str]:
+    return [part for part in text.split(os.pathsep) if part]
 
 
 def _listed(value: object) -> list[str]:
@@ -115,5 +136,6 @@ def _read_project(path: Path) -> dict[str, object]:
         raise BadOption(f"{path} has unknown key {unknown[0]!r}; it may set: {', '.join(KEYS)}")
     if "store" in content:
         content["store"] = path.parent / str(content["store"])
-    content["data"] = [path.parent / item for item in _listed(content.get("data"))]
+    for key in ("data", "plugins_dir"):
+        content[key] = [path.parent / item for item in _listed(content.get(key))]
     return content

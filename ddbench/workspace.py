@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from ddbench.plugins import Plugins
+from ddbench.plugins import Plugins, plugins_of
 from ddbench.progress import Reporter, Silent
 from ddbench.settings import Settings, load_settings
 from ddbench.store import Store
@@ -23,4 +23,4 @@ class Workspace:
 def open_workspace(settings: Settings | None = None, reporter: Reporter | None = None) -> Workspace:
     """Return a workspace; nothing is written and no torch is imported."""
     found = load_settings() if settings is None else settings
-    return Workspace(found, Store(found.store), Plugins(found.plugins), reporter or Silent())
+    return Workspace(found, Store(found.store), plugins_of(found), reporter or Silent())

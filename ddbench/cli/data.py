@@ -21,15 +21,16 @@ data = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="List datas
 def list_data(
     *,
     data_root: flags.DataRootFlag = None,
+    plugins_dir: flags.PluginsDirFlag = None,
     json: flags.JsonFlag = False,
 ) -> None:
     """List every dataset that can be asked for, and where it lies."""
     from ddbench.data import list_datasets
-    from ddbench.plugins import Plugins
+    from ddbench.plugins import plugins_of
     from ddbench.settings import load_settings
 
-    settings = load_settings(data_roots=data_root or ())
-    plugins = Plugins(settings.plugins)
+    settings = load_settings(data_roots=data_root or (), plugin_dirs=plugins_dir or ())
+    plugins = plugins_of(settings)
     tell_load_errors(plugins)
     found = list_datasets(settings.data_roots, plugins.all("dataset"))
     if json:
@@ -47,17 +48,18 @@ def prepare_data(  # noqa: PLR0913 - a parameter per flag
     ] = None,
     size: Annotated[int | None, typer.Option(min=1, help="Side that a folder's images are resized and cropped to.")] = None,
     data_root: flags.DataRootFlag = None,
+    plugins_dir: flags.PluginsDirFlag = None,
     offline: flags.OfflineFlag = False,
     json: flags.JsonFlag = False,
 ) -> None:
     """Write a dataset's prepared form once; every later run reads it in milliseconds."""
     from ddbench.cli.progress import shown_progress
     from ddbench.data import prepare, source_for
-    from ddbench.plugins import Plugins
+    from ddbench.plugins import plugins_of
     from ddbench.settings import load_settings
 
-    settings = load_settings(data_roots=data_root or (), offline=offline)
-    plugins = Plugins(settings.plugins)
+    settings = load_settings(data_roots=data_root or (), plugin_dirs=plugins_dir or (), offline=offline)
+    plugins = plugins_of(settings)
     tell_load_errors(plugins)
     source = source_for(name, plugins.all("dataset"), originals=originals, size=size)
     root = first_writable(settings.data_roots)

@@ -52,6 +52,7 @@ def doctor(
     *,
     store: flags.StoreFlag = None,
     data_root: flags.DataRootFlag = None,
+    plugins_dir: flags.PluginsDirFlag = None,
     json: flags.JsonFlag = False,
 ) -> None:
     """Check versions, devices, data, store and plugins.
@@ -60,7 +61,7 @@ def doctor(
     """
     from ddbench.settings import load_settings
 
-    settings = load_settings(store=store, data_roots=data_root or ())
+    settings = load_settings(store=store, data_roots=data_root or (), plugin_dirs=plugins_dir or ())
     checks = list(all_checks(settings))
     problems = [check for check in checks if check.status == "problem"]
     if json:
@@ -113,9 +114,9 @@ def _store(settings: "Settings") -> Iterator[Check]:
 
 def _plugins_and_data(settings: "Settings") -> Iterator[Check]:
     from ddbench.data import list_datasets
-    from ddbench.plugins import BUILT_IN, KINDS, Plugins
+    from ddbench.plugins import BUILT_IN, KINDS, plugins_of
 
-    plugins = Plugins(settings.plugins)
+    plugins = plugins_of(settings)
     names = {kind: len(plugins.names(kind)) for kind in KINDS}
     counted = ", ".join(f"{count} {kind}{'s' * (count != 1)}" for kind, count in names.items())
     yield Check("plugins", "ok", f"{len(plugins.owners())} loaded: {counted}")

@@ -20,6 +20,13 @@ DataRootFlag = Annotated[
     ),
 ]
 
+PluginsDirFlag = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--plugins-dir", metavar="DIR", help="Folder of plugin files; may be repeated. Else DDBENCH_PLUGINS_DIR, ddbench.toml."
+    ),
+]
+
 OfflineFlag = Annotated[bool, typer.Option("--offline", help="Never download anything.")]
 
 

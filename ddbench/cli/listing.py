@@ -27,7 +27,7 @@ KINDS = (
 Row = dict[str, Any]
 
 
-def list_things(
+def list_things(  # noqa: PLR0913 - a parameter per flag
     kind: Annotated[str, typer.Argument(metavar="KIND", help=f"{', '.join(KINDS)}.")],
     name: Annotated[
         str | None, typer.Argument(metavar="[NAME]", help="One of them in full; of networks, a part of the name.")
@@ -35,17 +35,18 @@ def list_things(
     *,
     everything: Annotated[bool, typer.Option("--all", help="Networks: every family's, timm's too.")] = False,
     data_root: flags.DataRootFlag = None,
+    plugins_dir: flags.PluginsDirFlag = None,
     json: flags.JsonFlag = False,
 ) -> None:
     """List what plugins offer; with NAME, its options, defaults and bounds."""
     from ddbench.errors import UnknownName
-    from ddbench.plugins import Plugins
+    from ddbench.plugins import plugins_of
     from ddbench.settings import load_settings
 
     if kind not in KINDS:
         raise UnknownName("kind", kind, KINDS, see="ddbench list --help")
-    settings = load_settings(data_roots=data_root or ())
-    plugins = Plugins(settings.plugins)
+    settings = load_settings(data_roots=data_root or (), plugin_dirs=plugins_dir or ())
+    plugins = plugins_of(settings)
     rows = _rows(kind, name, everything=everything, settings=settings, plugins=plugins)
     if kind != "plugins":
         tell_load_errors(plugins)

@@ -32,15 +32,16 @@ def new(
     *,
     kind: Annotated[Kind, typer.Option(help="What it is.")] = Kind.synthesizer,
     into: Annotated[Path | None, typer.Option("--into", metavar="DIR", help="Where its folder is made. Default: here.")] = None,
+    plugins_dir: flags.PluginsDirFlag = None,
     json: flags.JsonFlag = False,
 ) -> None:
     """Write a small project that can be installed, runs at once, and inherits the conformance kit."""
     from ddbench.authoring.names import names_for
     from ddbench.authoring.project import run_command, write_project
-    from ddbench.plugins import Plugins
+    from ddbench.plugins import plugins_of
     from ddbench.settings import load_settings
 
-    plugins = Plugins(load_settings().plugins)
+    plugins = plugins_of(load_settings(plugin_dirs=plugins_dir or ()))
     tell_load_errors(plugins)
     names = names_for(name, kind.value, plugins)
     folder = write_project(names, into or Path())

@@ -56,6 +56,7 @@ def run(  # noqa: PLR0913 - a parameter per flag
     ] = None,
     store: flags.StoreFlag = None,
     data_root: flags.DataRootFlag = None,
+    plugins_dir: flags.PluginsDirFlag = None,
     offline: flags.OfflineFlag = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print cells, what the store has, and the expected time.")] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Make everything again; what was stored is moved aside.")] = False,
@@ -69,7 +70,10 @@ def run(  # noqa: PLR0913 - a parameter per flag
     from ddbench.options import parse_assignments
     from ddbench.settings import load_settings
 
-    settings = load_settings(store=store, data_roots=data_root or (), offline=offline or dry_run)  # a dry run downloads nothing
+    dirs, roots = plugins_dir or (), data_root or ()
+    settings = load_settings(
+        store=store, data_roots=roots, plugin_dirs=dirs, offline=offline or dry_run
+    )  # a dry run downloads nothing
     request = _request(
         synthesizers=tuple(names),
         dataset=dataset,
