@@ -15,6 +15,7 @@ from ddbench.context import NOTES, GroupProgress, network_settings
 from ddbench.costs import Cost, measured
 from ddbench.distilled import DATA, PREVIEW, DistilledSet, job_tensors, join_jobs, shown_in_preview, to_pixels, write_preview
 from ddbench.errors import PluginFailed, SpecialValue
+from ddbench.external import is_external
 from ddbench.making import Session, all_notes, common_card, file_metadata, plugin_block, running, stored
 from ddbench.needs import made
 from ddbench.seeding import generator_for
@@ -174,15 +175,18 @@ def _join(session: Session, stage: DistilledStage, parts: list[Path], precision:
         "groups": [len(group) for group in stage.groups],
         "plugin": plugin_block(stage.method.entry),
         "precision": {**network_settings(precision), NOTES: all_notes(about)},
-        "cost": {
-            "seconds": sum(float(entry["seconds"]) for entry in about),
-            "peak_bytes": max(int(entry["peak_bytes"]) for entry in about),
-        },
+        "cost": {} if is_external(stage.method.name) else _cost(about),  # nobody knows what a set made elsewhere took
     }
     with session.store.writing("distilled", stage.key, card) as folder:
         join_jobs(parts, folder / DATA)
         _preview(folder, card, stage.facts)
     return stored(session, "distilled", stage.key)
+
+
+def _cost(about: Sequence[Mapping[str, str]]) -> dict[str, Any]:
+    """Return what all jobs took together."""
+    seconds, peaks = ([float(entry[name]) for entry in about] for name in ("seconds", "peak_bytes"))
+    return {"seconds": sum(seconds), "peak_bytes": int(max(peaks))}
 
 
 def _part_card(part: BoundPart) -> dict[str, Any]:

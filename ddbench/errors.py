@@ -184,3 +184,26 @@ class ArtefactDamaged(EnvironmentProblem):
 
     What to do: run the same command again: what is damaged is moved aside and made anew.
     """
+
+
+class BadSet(EnvironmentProblem):
+    """A distilled set made elsewhere is not what it must be: a class missing, labels out of range, images of several sizes, NaN.
+
+    What to do: bring images and labels as the message says, for the dataset that they were distilled from.
+    """
+
+
+class UnsafeFile(EnvironmentProblem):
+    """A file from elsewhere holds code, unpacks to too much, or names a place outside its folder; nothing of it was used.
+
+    What to do: ask whoever made it for images and labels as plain tensors, in a safetensors file best.
+    """
+
+
+class ClassOrderMismatch(DdbenchError):
+    """The labels of a distilled set made elsewhere agree clearly better with a teacher in another order of classes.
+
+    What to do: number the classes as the dataset does, or say `--no-class-check` where the teacher is at fault.
+    """
+
+    exit_code: ClassVar[int] = 1

@@ -26,6 +26,7 @@ from ddbench.api.selector import Selector
 from ddbench.api.synthesizer import Synthesizer
 from ddbench.api.teacher import Teacher
 from ddbench.errors import NameClash, PluginFailed, UnknownName
+from ddbench.external import External, is_external
 
 if TYPE_CHECKING:
     from ddbench.settings import Settings
@@ -93,6 +94,10 @@ class LoadError:
     message: str
 
 
+EXTERNAL_OWNER = Owner(BUILT_IN, "", "", "ddbench.external", "")
+"""Of distilled sets made elsewhere: what decides them is in their options."""
+
+
 class Plugins:
     """All that plugins registered, looked up by kind and name.
 
@@ -117,6 +122,7 @@ class Plugins:
         self._manager = pluggy.PluginManager("ddbench")
         self._manager.add_hookspecs(hookspecs)
         self._owners: dict[str, Owner] = {}
+        self._brought: dict[str, External] = {}
         candidates = entry_points(group=GROUP) if found is None else found
         for entry_point in sorted(
             candidates, key=lambda point: (_distribution(point) != BUILT_IN, _distribution(point), point.name)
@@ -142,13 +148,19 @@ class Plugins:
         """Return the names of one kind, sorted."""
         return sorted(name for of_kind, name in self._entries if of_kind == kind)
 
+    def bring(self, external: External) -> None:
+        """Know distilled sets that this process has read; without, a name such as `external:mtt` stands for what is stored."""
+        self._brought[external.name] = external
+
     def get(self, kind: str, name: str) -> Entry:
-        """Return what is registered under a name.
+        """Return what is registered under a name, or stands for sets made elsewhere.
 
         Raises:
             UnknownName: Nobody registered it.
             NameClash: More than one plugin did; both owners are named.
         """
+        if kind == "synthesizer" and is_external(name):
+            return Entry(kind, name, self._brought.get(name) or External(name), EXTERNAL_OWNER)
         entries = self._entries.get((kind, name))
         if not entries:
             raise UnknownName(kind, name, self.names(kind))

@@ -152,9 +152,7 @@ def _record(
         },
         teacher_key=cell.choice and _teacher_key(stage),
         needs={name: need.key for name, (_, need) in stage.distilled.needs.items()},
-        external_data=any(
-            need.choice.prior.external_data for _, need in stage.distilled.needs.values() if isinstance(need, PriorStage)
-        ),
+        external_data=_external_data(stage),
         distilled_key=stage.distilled.key,
         distilled_sha256=inputs.distilled.sha256,
         labels_key=stage.labels.key if stage.labels else None,
@@ -181,6 +179,12 @@ def _record(
         cost={**_stage_costs(session, stage, inputs), **{name: vars(cost) for name, cost in costs.items()}},
         host=host(session.device, session.threads),
     )
+
+
+def _external_data(stage: StudentStage) -> bool:
+    """Return whether other images went into the set: by way of a prior, or as whoever brought it says."""
+    priors = [need.choice.prior for _, need in stage.distilled.needs.values() if isinstance(need, PriorStage)]
+    return any(prior.external_data for prior in priors) or getattr(stage.cell.method.options.values, "external_data", False)
 
 
 def _options(stage: StudentStage) -> dict[str, Any]:
@@ -223,7 +227,8 @@ def _bytes(session: Session, stage: StudentStage, inputs: Inputs) -> dict[str, i
 
 
 def _stage_costs(session: Session, stage: StudentStage, inputs: Inputs) -> dict[str, Any]:
-    costs = {"recover": inputs.distilled.manifest["cost"]}
+    made = inputs.distilled.manifest["cost"]
+    costs = {"recover": made} if made else {}
     key = _teacher_key(stage)
     needs = {name: need for name, (_, need) in stage.distilled.needs.items()}
     asked: list[tuple[NeedStage, str]] = [(stage.teacher, "squeeze")] if stage.teacher else []

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parent.parent
 LINES = [
     {"errors"},
     {"api", "options", "hookspecs", "provenance", "records", "settings", "seeding", "progress"},
-    {"plugins", "store", "packing", "distilled", "cells", "stages", "workspace"},
+    {"plugins", "store", "packing", "distilled", "cells", "external", "stages", "workspace"},
     {"data", "networks", "training", "kit"},
     {
         "context",
@@ -28,6 +28,7 @@ LINES = [
         "planning",
         "estimates",
         "evaluation",
+        "exchange",
         "executors",
         "suites",
     },

@@ -13,6 +13,7 @@ from typer.core import TyperGroup
 import ddbench
 from ddbench.cli.data import data
 from ddbench.cli.doctor import doctor
+from ddbench.cli.evaluate import evaluate
 from ddbench.cli.leaderboard import leaderboard
 from ddbench.cli.listing import list_things
 from ddbench.cli.output import say
@@ -66,6 +67,7 @@ app = typer.Typer(
 app.command("run", no_args_is_help=True)(run)
 app.command("table")(table)
 app.add_typer(leaderboard, name="leaderboard")
+app.command("evaluate", no_args_is_help=True)(evaluate)
 app.command("show", no_args_is_help=True)(show)
 app.command("list", no_args_is_help=True)(list_things)
 app.add_typer(plugin, name="plugin")

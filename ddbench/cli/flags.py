@@ -1,10 +1,14 @@
 """Flags that several commands share. Typer reads annotations at run time, so these files postpone none."""
 
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from ddbench.cells import Request
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON on stdout instead of text.")]
 
@@ -46,6 +50,55 @@ class Compile(StrEnum):
     off = "off"
 
 
+DatasetFlag = Annotated[str, typer.Option("--dataset", help="A dataset's name; see: ddbench list datasets")]
+
+StudentsFlag = Annotated[str | None, typer.Option("--students", metavar="A,B", help="Networks to train. Default: the dataset's.")]
+
+TeacherFlag = Annotated[
+    str | None, typer.Option("--teacher", metavar="NAME", help="A network, a way (`pretrained`), or `way:network`.")
+]
+
+ProtocolFlag = Annotated[
+    str | None, typer.Option("--protocol", metavar="NAME", help="Recipe for students. Default: the dataset's.")
+]
+
+EvalSeedsFlag = Annotated[int | None, typer.Option("--eval-seeds", metavar="N", min=1, help="Students per distilled set.")]
+
+OptionFlag = Annotated[
+    list[str] | None,
+    typer.Option("-o", "--option", metavar="K=V", help="An option: rho=0.015, dwa.rho=0.015, teacher.epochs=20. May be repeated."),
+]
+
+PresetFlag = Annotated[
+    str | None, typer.Option("--preset", metavar="NAME", help="A named recipe of the plugins, for example `cpu`.")
+]
+
+DeviceFlag = Annotated[str, typer.Option("--device", help="auto, cpu, or a device torch knows.")]
+
+PrecisionFlag = Annotated[Precision, typer.Option("--precision", help="Arithmetic of convolutions and matrix products.")]
+
+CompileFlag = Annotated[Compile, typer.Option("--compile", help="Compile where the work outlasts the compiling.")]
+
+ThreadsFlag = Annotated[int | None, typer.Option("--threads", metavar="N", min=1, help="CPU threads.")]
+
+EvaluatorsFlag = Annotated[str | None, typer.Option("--evaluators", metavar="A,B", help="What is measured. Default: top1,storage.")]
+
+LabelBytesFlag = Annotated[
+    int | None, typer.Option("--max-label-bytes", metavar="N", min=1, help="Refuse stored soft labels above this size.")
+]
+
+ViewSeedFlag = Annotated[int, typer.Option("--view-seed", metavar="N", min=0, help="Seed of stored labels' views (soft_epoch).")]
+
+SmokeFlag = Annotated[
+    float | None,
+    typer.Option("--smoke", metavar="FRACTION", help="Shorten training; the records can enter no leaderboard."),
+]
+
+DryRunFlag = Annotated[bool, typer.Option("--dry-run", help="Print cells, what the store has, and the expected time.")]
+
+FreshFlag = Annotated[bool, typer.Option("--fresh", help="Make everything again; what was stored is moved aside.")]
+
+
 class Format(StrEnum):
     """How tables are written."""
 
@@ -67,3 +120,10 @@ class Code(StrEnum):
 def split_names(text: str | None) -> tuple[str, ...]:
     """Return the names of a comma list, empty ones left out."""
     return tuple(name.strip() for name in (text or "").split(",") if name.strip())
+
+
+def request(synthesizers: Sequence[str], **fields: Any) -> "Request":
+    """Return the request that flags make; what no flag names keeps the request's own default."""
+    from ddbench.cells import Request
+
+    return Request(tuple(synthesizers), **{name: value for name, value in fields.items() if value not in (None, ())})

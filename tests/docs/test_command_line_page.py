@@ -40,7 +40,8 @@ def test_every_command_has_a_section_and_no_section_is_of_no_command(sections):
 def test_a_commands_table_has_its_flags_and_no_others(path, sections):
     rows = [line.split("|")[1] for line in sections[path].splitlines() if line.startswith("| `")]
     documented = {flag for row in rows for flag in re.findall(r"`(--?[a-z-]+)", row)}
-    flags = {flag for parameter in COMMANDS[path].params if parameter.param_type_name == "option" for flag in parameter.opts}
+    options = [parameter for parameter in COMMANDS[path].params if parameter.param_type_name == "option"]
+    flags = {flag for parameter in options for flag in (*parameter.opts, *parameter.secondary_opts)}
     assert documented == flags - {"--help", "-h"}
 
 
