@@ -166,12 +166,12 @@ def newest_code(records: Sequence[Record], code: Code) -> tuple[list[Record], in
     """
     if code != "newest":
         return list(records), 0
+    keys = [(heading_of(record), variant_of(record)) for record in records]
     newest: dict[tuple[Heading, Variant], Record] = {}
-    for record in records:
-        key = (heading_of(record), variant_of(record))
+    for key, record in zip(keys, records, strict=True):
         if key not in newest or finished(record) > finished(newest[key]):
             newest[key] = record
-    kept = [record for record in records if code_of(record) == code_of(newest[heading_of(record), variant_of(record)])]
+    kept = [record for key, record in zip(keys, records, strict=True) if code_of(record) == code_of(newest[key])]
     return kept, len(records) - len(kept)
 
 
@@ -233,9 +233,11 @@ def _texts(prefix: str, block: OptionsBlock | None) -> dict[str, str]:
 
 
 def _text(value: object) -> str:
+    if isinstance(value, str):
+        return value
     if isinstance(value, float):
         return f"{value:g}"
-    return value if isinstance(value, str) else json.dumps(value, sort_keys=True)
+    return str(value) if type(value) is int else json.dumps(value, sort_keys=True)  # most are whole numbers, and there are many
 
 
 def _short(value: object) -> str:

@@ -10,9 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
-
-import pydantic
+from typing import TYPE_CHECKING, Any, Literal
 
 from ddbench.errors import ArtefactDamaged
 from ddbench.provenance import LEVELS, Standing, standing
@@ -130,7 +128,7 @@ def _read(path: Path, name: str) -> Entry:
         raise ArtefactDamaged(
             f"{name} has the key {cut(record.key, 60)!r}, which is none: keys are short lower-case letters and digits"
         )
-    if any(_deeper(part) for part in (record.options, record.protocol, record.student, record.host, record.precision)):
+    if _nests(record):
         raise ArtefactDamaged(f"{name} nests values more than {DEEPEST} deep, which no record needs")
     sidecar = path.with_suffix(".npz")
     if record.sidecar is not None and sidecar.is_file() and file_sha256(sidecar) != record.sidecar:
@@ -138,12 +136,17 @@ def _read(path: Path, name: str) -> Entry:
     return Entry(record, standing(record, path), path)
 
 
-def _deeper(value: object, left: int = DEEPEST) -> bool:
-    """Return whether values stand inside each other more than `left` deep."""
-    if isinstance(value, pydantic.BaseModel):
-        value = vars(value)
-    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
-    return left < 0 or any(_deeper(item, left - 1) for item in inner)
+def _nests(record: Record) -> bool:
+    """Return whether values of a record's free fields stand inside each other deeper than any real record's."""
+    blocks = [block.values for block in record.options.values()]
+    precision = (record.precision.student, record.precision.recover)
+    return any(_deeper(part, DEEPEST) for part in (*blocks, *precision, record.protocol, record.student, record.host))
+
+
+def _deeper(value: Any, left: int) -> bool:
+    """Return whether a list or table holds others more than `left` deep."""
+    items = value.values() if isinstance(value, dict) else value
+    return any(left == 0 or _deeper(item, left - 1) for item in items if isinstance(item, dict | list | tuple))
 
 
 def _refusal(name: str, record: Record, quarantine: Sequence[Quarantined]) -> LeftOut | None:

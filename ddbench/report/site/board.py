@@ -108,7 +108,7 @@ def board(admitted: Admitted, code: Code = "newest") -> Board:
     records = [entry.record for entry in admitted.entries]
     kept, _ = grouping.newest_code(records, code)
     by_key = {entry.record.key: entry for entry in admitted.entries}
-    tables = summary(kept, metric=METRIC, code=code)
+    tables = summary(kept, metric=METRIC, code="any" if code == "newest" else code)  # the newest were chosen above
     rankings = [ranking for table in tables for ranking in _rankings(table, by_key)]
     used = {entry.record.key for ranking in rankings for line in ranking.lines for entry in line.entries}
     of_this_code = {record.key for record in kept}

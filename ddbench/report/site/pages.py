@@ -17,6 +17,7 @@ from ddbench.report.site.texts import Whole, cut
 
 if TYPE_CHECKING:
     import jinja2
+    import markupsafe
 
     from ddbench.report.site.board import Board, Line, Ranking
     from ddbench.report.site.quarantine import Quarantined
@@ -130,7 +131,7 @@ def _row(ranking: Ranking, line: Line, found: Sequence[pictures.Picture]) -> dic
         "method_page": downloads.method_page(line.method),
         "scores": details.scores(line.entries),
         "options": details.options(line),
-        "facts": [
+        "others": [
             details.metrics(line),
             details.student(line),
             details.protocol(line.first),
@@ -181,8 +182,16 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals["fingerprint"] = _fingerprint()
+    environment.globals |= {"fingerprint": _fingerprint(), "facts": _facts}
     return environment
+
+
+@lru_cache(maxsize=20_000)
+def _facts(table: details.Facts) -> markupsafe.Markup:
+    """Return a table of facts; many rows share a protocol, a machine, and the options of their method."""
+    import markupsafe
+
+    return markupsafe.Markup(_environment().get_template("facts.html").render(table=table))  # noqa: S704 - escaped by the template
 
 
 def _shown(value: Any) -> Any:
