@@ -88,7 +88,7 @@ def _opened(what: str, site: Path) -> Iterator[Figure]:
 
 
 def write_records(folder: Path, count: int, *, side: int) -> None:
-    """Write records that differ as real ones do: twenty methods on datasets, sizes, protocols and students, `side` × `side` seeds."""
+    """Write records that differ as real ones do: twenty methods, several datasets and students, `side` × `side` seeds."""
     folder.mkdir(parents=True)
     templates = [json.loads(path.read_bytes()) for path in sorted(MEASURED.glob("*.json"))[:12]]
     draws = random.Random(0)  # noqa: S311 - scores for show

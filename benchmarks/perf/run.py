@@ -35,10 +35,13 @@ RATIOS = {
 }
 """Parts that compare, with the module of each: it is imported only when the part is measured, for it brings torch."""
 
-FIGURES = ("cell-overhead", "start-up", "opening", "memory", "main-job")
+FIGURES = ("cell-overhead", "start-up", "opening", "memory", "leaderboard", "main-job")
 """Parts that measure plain numbers."""
 
-LONG = ("student-whole", "squeeze", "eval-seeds", "main-job")
+APART = {"cell-overhead": "cells", "leaderboard": "leaderboard"}
+"""Of those, the ones with a module of their own."""
+
+LONG = ("student-whole", "squeeze", "eval-seeds", "leaderboard", "main-job")
 """Parts that take minutes."""
 
 
@@ -116,8 +119,8 @@ def report(results: Results, arguments: argparse.Namespace) -> None:
 def _add(results: Results, name: str, device: torch.device) -> None:
     if name in RATIOS:
         results.ratios += _part(RATIOS[name], "PARTS", name, device)()
-    elif name == "cell-overhead":
-        results.figures += _part("cells", "FIGURES", name, device)()
+    elif name in APART:
+        results.figures += _part(APART[name], "FIGURES", name, device)()
     else:
         results.figures += _part("figures", "PARTS", name, device)()
 
