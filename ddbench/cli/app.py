@@ -14,6 +14,7 @@ import ddbench
 from ddbench.cli.data import data
 from ddbench.cli.doctor import doctor
 from ddbench.cli.evaluate import evaluate
+from ddbench.cli.export import export
 from ddbench.cli.leaderboard import leaderboard
 from ddbench.cli.listing import list_things
 from ddbench.cli.output import say
@@ -68,6 +69,7 @@ app.command("run", no_args_is_help=True)(run)
 app.command("table")(table)
 app.add_typer(leaderboard, name="leaderboard")
 app.command("evaluate", no_args_is_help=True)(evaluate)
+app.command("export", no_args_is_help=True)(export)
 app.command("show", no_args_is_help=True)(show)
 app.command("list", no_args_is_help=True)(list_things)
 app.add_typer(plugin, name="plugin")
