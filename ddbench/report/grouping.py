@@ -18,6 +18,9 @@ BY_HAND = {"command line", "suite"}
 CONTROL = "random"
 """The synthesizer every other one is compared with, as in `ddbench.cells`, which a report does not import."""
 
+CEILING = "full"
+"""The synthesizer that keeps the whole train split: shown, and no rival of the others."""
+
 Code = Literal["newest", "each", "any"]
 """Records of one version but of edited plugin files: only the newest files' records, a row for each, or all together."""
 

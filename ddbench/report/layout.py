@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
+    from ddbench.report.columns import Result
     from ddbench.report.statistics import Difference
-    from ddbench.report.tables import Result, Row, Table
+    from ddbench.report.tables import Row, Table
 
 NOT_MEASURED = "–"
 
@@ -46,12 +45,19 @@ def grid(table: Table, marks: Marks = Marks(), *, apart: bool | None = None) -> 
         apart: Differences in columns of their own, or as a second line under the score; by default by the number of students.
     """
     apart = len(table.students) <= SIDE_BY_SIDE if apart is None else apart
-    compared = [any(has_difference(row, student) for row in table.rows) for student in table.students]
-    headers = ["method"]
-    for student, has in zip(table.students, compared, strict=True):
-        headers += [plain(student), f"Δ random ({plain(student)})"] if apart and has else [plain(student)]
-    rows = [_row(table, row, (apart, compared), marks) for row in table.rows]
-    return Grid((*headers, "n", "bytes", "seconds"), tuple(rows))
+    columns = [_Column(table, student, apart) for student in table.students]
+    headers = ["method", *(header for column in columns for header in column.headers), "n", "bytes", "seconds"]
+    rows = [
+        (
+            plain(row.label),
+            *(text for column in columns for text in column.texts(row, marks)),
+            counts(row),
+            bytes_text(row.bytes),
+            seconds_text(row.seconds.get("recover")),
+        )
+        for row in table.rows
+    ]
+    return Grid(tuple(headers), tuple(rows))
 
 
 def has_difference(row: Row, student: str) -> bool:
@@ -60,19 +66,47 @@ def has_difference(row: Row, student: str) -> bool:
     return result is not None and result.difference is not None
 
 
-def _row(table: Table, row: Row, layout: tuple[bool, Sequence[bool]], marks: Marks) -> tuple[str, ...]:
-    apart, compared = layout
-    cells = [plain(row.label)]
-    for student, has in zip(table.students, compared, strict=True):
-        result = row.results.get(student)
-        text = score(table, result, marks)
-        difference = result.difference if result else None
-        against = change(table, difference, marks) if difference else ""
-        if apart:
-            cells += [text, against] if has else [text]
-        else:
-            cells.append(f"{text}\n{against}" if against else text)
-    return (*cells, counts(row), bytes_text(row.bytes), seconds_text(row.seconds.get("recover")))
+def is_ranked(row: Row, student: str) -> bool:
+    """Return whether a row has a rank in a student's column."""
+    result = row.results.get(student)
+    return result is not None and result.rank is not None
+
+
+@dataclass(frozen=True)
+class _Column:
+    """A student's column: its score, and what is said of the score, beside or below it."""
+
+    table: Table
+    student: str
+    apart: bool
+
+    @property
+    def headers(self) -> list[str]:
+        """One header per column of the grid; a table of one student need not repeat its name."""
+        of = "" if len(self.table.students) == 1 else f" ({plain(self.student)})"
+        found = [plain(self.student)]
+        if self.apart and self._compared:
+            found.append(f"Δ random ({plain(self.student)})")
+        return [*found, f"rank{of}"] if self.apart and self._ranked else found
+
+    def texts(self, row: Row, marks: Marks) -> list[str]:
+        """One text per header."""
+        result = row.results.get(self.student)
+        found = [score(self.table, result, marks)]
+        if self._compared:
+            found.append(change(self.table, result.difference, marks) if result and result.difference else "")
+        if self._ranked:
+            rank = result.place.text if result else ""
+            found.append(rank if self.apart or not rank else f"rank {rank}")
+        return found if self.apart else ["\n".join(text for text in found if text)]
+
+    @property
+    def _compared(self) -> bool:
+        return any(has_difference(row, self.student) for row in self.table.rows)
+
+    @property
+    def _ranked(self) -> bool:
+        return any(is_ranked(row, self.student) for row in self.table.rows)
 
 
 def score(table: Table, result: Result | None, marks: Marks) -> str:

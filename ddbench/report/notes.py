@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ddbench.records import Record
+    from ddbench.report.columns import Result
     from ddbench.report.tables import Row
 
 
@@ -18,6 +19,7 @@ def under_table(records: Sequence[Record], rows: Sequence[Row], *, left_out: int
         *_teachers(records),
         *_intervals(rows),
         *_differences(rows),
+        *_ranks(rows),
         *_costs(rows),
         *_cautions(records, left_out),
     )
@@ -47,7 +49,9 @@ def _teachers(records: Sequence[Record]) -> Iterator[str]:
 def _intervals(rows: Sequence[Row]) -> Iterator[str]:
     results = [result for row in rows for result in row.results.values()]
     if any(result.estimate.half_width is not None and not result.estimate.given_one_set for result in results):
-        yield "±: 95 % t interval on the means of the distilled sets."
+        yield "±: 95 % t interval over distilled sets and eval seeds."
+    if any(_one_seed(result) for result in results):
+        yield "Where all students of a cell have one eval seed, its ±, Δ and rank say nothing of other eval seeds."
     if any(result.estimate.half_width is not None and result.estimate.given_one_set for result in results):
         yield "¹ given one distilled set: 95 % t interval on its eval seeds only."
     if any(result.estimate.half_width is None for result in results):
@@ -56,16 +60,40 @@ def _intervals(rows: Sequence[Row]) -> Iterator[str]:
         yield "† student and teacher have the same architecture."
 
 
+def _one_seed(result: Result) -> bool:
+    return result.estimate.sets > 1 and len({seed for seeds in result.scores.values() for seed in seeds}) == 1
+
+
 def _differences(rows: Sequence[Row]) -> Iterator[str]:
     found = [result.difference for row in rows for result in row.results.values() if result.difference is not None]
     if not found:
         return
     yield (
         "Δ random: difference to random under the same protocol, student and eval seeds, with its 95 % interval "
-        "(Welch, random's draws included); ▲ better, ▼ worse."
+        "(random's draws included); ▲ better, ▼ worse."
     )
     for why in sorted({difference.why for difference in found if difference.why}):
         yield f"No verdict for some differences: {why}."
+
+
+def _ranks(rows: Sequence[Row]) -> Iterator[str]:
+    results = [result for row in rows for result in row.results.values()]
+    if any(result.rank for result in results):
+        yield (
+            "rank: where a row may stand among the ranked rows of its column: all pairs are compared, and only those told apart "
+            "at a family-wise error of 5 % (Holm) are put in order."
+        )
+        for why, labels in sorted(_unranked(rows).items()):
+            yield f"Not ranked: {', '.join(labels)} ({why})."
+
+
+def _unranked(rows: Sequence[Row]) -> dict[str, list[str]]:
+    """Return the labels of rows that have no rank in some column, by reason."""
+    found: dict[str, list[str]] = {}
+    for row in rows:
+        for why in {result.place.why for result in row.results.values() if result.place.why}:
+            found.setdefault(why, []).append(row.label)
+    return found
 
 
 def _costs(rows: Sequence[Row]) -> Iterator[str]:

@@ -3,33 +3,21 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from ddbench.report import grouping, notes
+from ddbench.report.columns import Result, column
 from ddbench.report.grouping import CONTROL, Code, Heading, Variant
-from ddbench.report.statistics import Difference, Estimate, Scores, difference_to_control, estimate
+from ddbench.report.statistics import Difference
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from ddbench.records import MetricBlock, Record
-
-
-@dataclass(frozen=True)
-class Result:
-    """One cell of a table."""
-
-    estimate: Estimate
-    difference: Difference | None
-    """To the random control in the same column; None in the control's own row, or where the table has no control."""
-    same_architecture: bool
-    """The student has the teacher's architecture: left out of averages over architectures."""
-    scores: Scores
-    keys: tuple[str, ...]
-    """Of the records behind it."""
 
 
 @dataclass(frozen=True)
@@ -130,17 +118,19 @@ def _table(title: str, every: Sequence[Record], metric: str, code: Code) -> Tabl
     by_cell: dict[tuple[Variant, str], list[Record]] = defaultdict(list)
     columns: dict[str, Record] = {}
     for record in records:
-        column = grouping.column_of(record)
-        columns.setdefault(column, record)
-        by_cell[grouping.variant_of(record, code), column].append(record)
+        name = grouping.column_of(record)
+        columns.setdefault(name, record)
+        by_cell[grouping.variant_of(record, code), name].append(record)
     names = grouping.column_titles(columns)
-    cells = {(variant, names[column]): grouping.one_per_coordinate(found) for (variant, column), found in by_cell.items()}
+    cells = {(variant, names[name]): grouping.one_per_coordinate(found) for (variant, name), found in by_cell.items()}
     labels = grouping.labels({variant for variant, _ in cells}, grouping.asked_for(records))
+    ordered = sorted(labels, key=lambda variant: _order(variant, labels[variant]))
     control = _control(cells)
-    rows = tuple(
-        _row(labels[variant], variant, cells, (metric, control))
-        for variant in sorted(labels, key=lambda one: _order(one, labels[one]))
-    )
+    results = {
+        student: column({variant: cells[variant, student] for variant in ordered if (variant, student) in cells}, metric, control)
+        for student in names.values()
+    }
+    rows = tuple(sorted((_row(labels[variant], variant, cells, results) for variant in ordered), key=_standing))
     block = _metric_block(records[0], metric)
     under = notes.under_table(records, rows, left_out=left_out)
     return Table(
@@ -148,18 +138,15 @@ def _table(title: str, every: Sequence[Record], metric: str, code: Code) -> Tabl
     )
 
 
-def _row(label: str, variant: Variant, cells: dict[tuple[Variant, str], list[Record]], against: tuple[str, Variant | None]) -> Row:
-    metric, control = against
-    mine = {student: found for (owner, student), found in cells.items() if owner == variant}
-    results = {}
-    for student, found in mine.items():
-        own = grouping.scores(found, metric)
-        reference = cells.get((control, student)) if control and variant.synthesizer != CONTROL else None
-        difference = difference_to_control(own, grouping.scores(reference, metric)) if reference else None
-        same = any(grouping.same_architecture(record) for record in found)
-        results[student] = Result(estimate(own), difference, same, own, tuple(sorted(record.key for record in found)))
-    everything = [record for found in mine.values() for record in found]
-    return Row(label, variant, results, fmean(total_bytes(record) for record in everything), stage_seconds(everything))
+def _row(
+    label: str,
+    variant: Variant,
+    cells: Mapping[tuple[Variant, str], list[Record]],
+    results: Mapping[str, Mapping[Variant, Result]],
+) -> Row:
+    mine = {student: found[variant] for student, found in results.items() if variant in found}
+    records = [record for (owner, _), found in cells.items() if owner == variant for record in found]
+    return Row(label, variant, mine, fmean(total_bytes(record) for record in records), stage_seconds(records))
 
 
 def _control(cells: dict[tuple[Variant, str], list[Record]]) -> Variant | None:
@@ -170,6 +157,12 @@ def _control(cells: dict[tuple[Variant, str], list[Record]]) -> Variant | None:
 
 def _order(variant: Variant, label: str) -> tuple[bool, str]:
     return (variant.synthesizer != CONTROL, label)
+
+
+def _standing(row: Row) -> tuple[bool, float]:
+    """Return what sorts rows that are in order already: random first; under one student, the tie groups, then the unranked."""
+    groups = [result.tie_group for result in row.results.values()]
+    return (not row.control, (groups[0] or inf) if len(groups) == 1 else 0)
 
 
 def total_bytes(record: Record) -> int:
@@ -212,6 +205,10 @@ def _numbers(result: Result) -> dict[str, Any]:
         "difference_low": from_control[0],
         "difference_high": from_control[1],
         "verdict": difference.verdict,
+        "rank_first": result.rank[0] if result.rank else None,
+        "rank_last": result.rank[1] if result.rank else None,
+        "tie_group": result.tie_group,
+        "unranked_because": result.place.why or None,
         "no_verdict_because": difference.why or None,
         "same_architecture": result.same_architecture,
     }

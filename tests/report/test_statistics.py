@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from ddbench.report.spread import Spread, crossed, of_difference, of_mean
 from ddbench.report.statistics import difference_to_control, estimate, half_width, paired_difference
 
 
-def by_seed(sets: list[list[float]]) -> dict[str, dict[int, float]]:
-    return {str(d): dict(enumerate(values)) for d, values in enumerate(sets)}
+def by_seed(sets) -> dict[str, dict[int, float]]:
+    return {str(d): dict(enumerate(map(float, values))) for d, values in enumerate(sets)}
 
 
 def test_the_interval_of_several_sets_is_t_on_their_means():
@@ -49,11 +50,12 @@ def test_sets_of_unequal_size_weigh_the_same():
     assert estimate({"a": {0: 0.2, 1: 0.4}, "b": {0: 0.6}}).value == pytest.approx(0.45)
 
 
-def test_the_difference_of_two_methods_with_several_sets_is_welchs():
+def test_the_difference_of_two_methods_that_vary_over_sets_alone_has_welchs_standard_error():
     one, two = [[0.70, 0.72], [0.66, 0.68], [0.71, 0.69]], [[0.60, 0.61], [0.64, 0.66], [0.57, 0.59]]
-    reference = stats.ttest_ind([fmean(s) for s in one], [fmean(s) for s in two], equal_var=False).confidence_interval(0.95)
+    parts = [stdev(fmean(s) for s in side) ** 2 / 3 for side in (one, two)]
+    freedom = sum(parts) ** 2 / sum(part**2 / 4 for part in parts) - 2
     found = paired_difference(by_seed(one), by_seed(two))
-    assert found.interval == pytest.approx((reference.low, reference.high))
+    assert found.half_width == pytest.approx(stats.t.ppf(0.975, freedom) * sqrt(sum(parts)))
     assert not found.given_one_set
 
 
@@ -68,8 +70,12 @@ def test_the_difference_of_two_single_sets_is_the_paired_t():
 def test_the_difference_of_one_set_to_random_adds_the_variance_between_draws():
     method, draws = [0.70, 0.74, 0.71], [[0.60, 0.63, 0.62], [0.55, 0.57, 0.58], [0.64, 0.66, 0.63]]
     paired = [y - fmean(draw[e] for draw in draws) for e, y in enumerate(method)]
-    parts = [stdev(paired) ** 2 / 3, stdev(fmean(draw) for draw in draws) ** 2 / 3]
-    freedom = sum(parts) ** 2 / sum(part**2 / 2 for part in parts)
+    y = np.array(draws)
+    centred = y - y.mean(1, keepdims=True) - y.mean(0, keepdims=True) + y.mean()
+    rest = (centred**2).sum() / 4 / 9  # what the draws' own students explain of how the difference varies over seeds
+    of_draws, of_seeds = stdev(y.mean(1)) ** 2 / 3, stdev(paired) ** 2 / 3
+    parts = [of_draws, of_seeds - rest]
+    freedom = sum(parts) ** 2 / (of_draws**2 / 4 + of_seeds * (of_seeds - rest) / 4) - 2
     found = difference_to_control(by_seed([method]), by_seed(draws))
     assert found.half_width == pytest.approx(stats.t.ppf(0.975, freedom) * sqrt(sum(parts)))
     assert found.given_one_set
@@ -112,30 +118,74 @@ def test_a_method_is_better_only_if_the_whole_interval_is_above_zero():
         assert found.verdict == verdict == (low > 0) - (high < 0)
 
 
-def simulated_coverage(rng: np.random.Generator, sets: int, draws: int, students: int, runs: int = 400) -> float:
-    """Return how often the interval holds the true difference: sets, eval seeds and students vary; one set is taken as given."""
-    hits = 0
+SIMULATIONS = 20_000
+
+MIXES = {"sets": (1, 0, 0.8), "both": (1, 1, 0.8), "seeds": (0.5, 1, 0.8), "rest": (0.6, 0.3, 1)}
+"""Standard deviations of sets, of what an eval seed does to all sets alike, and of the rest."""
+
+
+def scores(rng, sets, seeds, sds) -> np.ndarray:
+    of_set, of_seed, of_rest = sds
+    y = rng.normal(0, of_rest, (SIMULATIONS, sets, seeds)) + rng.normal(0, of_seed, (SIMULATIONS, 1, seeds))
+    return y + (rng.normal(0, of_set, (SIMULATIONS, sets, 1)) if sets > 1 else 0)
+
+
+def covered(off: np.ndarray, spread: Spread) -> float:
+    """Return the share of intervals that hold the truth, which the estimate is `off` by."""
+    return float((np.abs(off) <= spread.half_width()).mean())
+
+
+@pytest.mark.parametrize("mix", MIXES)
+@pytest.mark.parametrize(("sets", "seeds"), [(3, 3), (5, 5), (10, 5)])
+def test_a_95_percent_interval_of_the_mean_covers_the_truth_in_93_to_97_percent_of_simulations(sets, seeds, mix):
+    y = scores(np.random.default_rng(1), sets, seeds, MIXES[mix])
+    assert 0.93 <= covered(y.mean((-1, -2)), crossed(y)) <= 0.97
+
+
+@pytest.mark.parametrize("mix", MIXES)
+@pytest.mark.parametrize(("sets", "draws", "seeds"), [(3, 3, 3), (5, 5, 5), (10, 10, 5), (1, 3, 3), (1, 5, 5), (1, 1, 5)])
+def test_a_95_percent_interval_of_a_difference_covers_the_truth_in_93_to_97_percent_of_simulations(sets, draws, seeds, mix):
+    rng = np.random.default_rng(2)
+    both = rng.normal(0, 2, (SIMULATIONS, 1, seeds))  # what an eval seed does to every method
+    one, two = (both + scores(rng, n, seeds, MIXES[mix]) for n in (sets, draws))
+    assert 0.93 <= covered(one.mean((-1, -2)) - two.mean((-1, -2)), of_difference(one, two)) <= 0.97
+
+
+@pytest.mark.parametrize("mix", MIXES)
+def test_with_unequal_numbers_of_sets_a_difference_is_covered_in_92_to_97_percent_of_simulations(mix):
+    rng = np.random.default_rng(2)
+    one, two = (scores(rng, sets, 5, MIXES[mix]) for sets in (10, 3))
+    assert 0.92 <= covered(one.mean((-1, -2)) - two.mean((-1, -2)), of_difference(one, two)) <= 0.97
+
+
+def test_an_interval_over_sets_alone_is_too_narrow_where_eval_seeds_shift_all_sets():
+    y = scores(np.random.default_rng(3), 5, 5, MIXES["seeds"])
+    assert covered(y.mean((-1, -2)), of_mean(y.mean(-1))) < 0.85
+
+
+def test_the_interval_of_one_problem_is_the_interval_of_many_at_once():
+    y = scores(np.random.default_rng(4), 3, 4, MIXES["both"])
+    widths, pairs = crossed(y).half_width(), of_difference(y, y[::-1]).half_width()
+    for i in range(5):
+        assert estimate(by_seed(y[i])).half_width == pytest.approx(widths[i])
+        assert paired_difference(by_seed(y[i]), by_seed(y[-1 - i])).half_width == pytest.approx(pairs[i])
+
+
+@pytest.mark.parametrize("sets", [1, 3])
+def test_an_interval_over_test_images_covers_the_difference_on_all_images(sets):
+    """Students name each image right with a chance of its own; the images are a sample of those there could be."""
+    rng, images, runs, hits = np.random.default_rng(5), 300, 1000, 0
     for _ in range(runs):
-        shared = rng.normal(0, 0.01, students)
-        of_method, of_random = rng.normal(0.1, 0.01, sets), rng.normal(0, 0.012, draws)
-        method, control = (
-            by_seed((of[:, None] + shared + rng.normal(0, 0.008, (len(of), students))).tolist()) for of in (of_method, of_random)
-        )
-        low, high = difference_to_control(method, control).interval
-        hits += low <= (of_method[0] if sets == 1 else 0.1) <= high
-    return hits / runs
+        chances = rng.uniform(size=(2, images))
+        shifts = rng.normal(0, 0.02 if sets > 1 else 0, (2, sets, 1, 1))  # one set is taken as given
+        named = rng.uniform(size=(2, sets, 5, images)) < np.clip(chances[:, None, None] + shifts, 0, 1)
+        by_name = tuple({str(d): dict(enumerate(one[d])) for d in range(sets)} for one in named)
+        low, high = paired_difference(by_seed(named[0].mean(-1)), by_seed(named[1].mean(-1)), by_name).interval
+        hits += low <= 0 <= high
+    assert 0.93 <= hits / runs <= 0.98
 
 
-@pytest.mark.parametrize(("sets", "draws", "students"), [(1, 3, 3), (1, 5, 5), (3, 3, 3), (5, 5, 5), (3, 3, 1)])
-def test_the_interval_of_the_difference_covers_the_truth_at_least_nine_times_in_ten(sets, draws, students):
-    assert simulated_coverage(np.random.default_rng(7), sets, draws, students) >= 0.91
-
-
-@pytest.mark.parametrize(("sets", "students"), [(3, 3), (5, 5), (1, 5)])
-def test_the_interval_of_the_mean_covers_the_truth_at_least_nine_times_in_ten(sets, students):
-    rng, hits = np.random.default_rng(8), 0
-    for _ in range(400):
-        of_set = rng.normal(0.5, 0.01, sets)
-        low, high = estimate(by_seed((of_set[:, None] + rng.normal(0, 0.008, (sets, students))).tolist())).interval
-        hits += low <= (of_set[0] if sets == 1 else 0.5) <= high
-    assert hits / 400 >= 0.91
+def test_sets_with_eval_seeds_of_their_own_are_a_sample_of_sets():
+    sets = [[0.50, 0.54], [0.60, 0.58], [0.55, 0.57]]
+    apart = {str(d): {10 * d + e: value for e, value in enumerate(values)} for d, values in enumerate(sets)}
+    assert estimate(apart).half_width == pytest.approx(half_width([fmean(values) for values in sets]))

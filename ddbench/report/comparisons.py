@@ -1,0 +1,90 @@
+"""Every pair of a column's methods compared, and which pairs differ once Holm has corrected for how many there are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ddbench.report import spread
+from ddbench.report.spread import LEVEL, Spread
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ddbench.report.spread import Numbers
+
+
+def p_values(blocks: Sequence[Numbers], images: Spread | None = None) -> Numbers:
+    """Return two-sided p values of all pairs, (..., methods, methods), from scores (..., sets, seeds) under equal seeds.
+
+    A pair's variance has the parts of `spread.of_difference`, but each is taken at no less than its mean over all methods of
+    the column, with that mean's degrees of freedom. Among 190 pairs, some have by chance a variance far too small, which
+    would otherwise tell equal methods apart; and where a method's own variance is no larger than others', theirs help to
+    know it.
+    """
+    means = np.stack([one.mean((-1, -2)) for one in blocks], -1)
+    found = _of_sets(blocks) + _of_seeds(blocks)
+    if images is not None:
+        found = found + images
+    return found.p_value(means[..., :, None] - means[..., None, :])
+
+
+def told_apart(p: Numbers) -> NDArray[np.bool_]:
+    """Return which of all pairs differ, from their p values (methods, methods), at a family-wise error of 5 % (Holm 1979)."""
+    upper = np.triu_indices(len(p), 1)
+    pairs = p[upper]
+    order = np.argsort(pairs)
+    passes = pairs[order] * np.arange(len(pairs), 0, -1) <= 1 - LEVEL
+    apart = np.zeros_like(p, dtype=bool)
+    apart[upper[0][order], upper[1][order]] = np.logical_and.accumulate(passes)
+    return np.asarray(apart | apart.T)
+
+
+def _of_sets(blocks: Sequence[Numbers]) -> Spread:
+    """Return for every pair how the sets of both vary; a method with one set adds nothing."""
+    counts = np.array([one.shape[-2] for one in blocks])
+    nothing = np.zeros(blocks[0].shape[:-2])
+    own = np.stack([spread.of_mean(one.mean(-1)).variance if one.shape[-2] > 1 else nothing for one in blocks], -1)
+    freedom = int((counts - 1).sum())
+    if not freedom:
+        return spread.none(_pairs(own))
+    common = (own * counts * (counts - 1)).sum(-1, keepdims=True) / freedom
+    floor = np.where(counts > 1, common / counts, 0)
+    alone, shared = np.where(own > floor, own, 0), np.where(own > floor, 0, floor)
+    parts = (
+        Spread(_pairs(alone), _pairs(alone**2 / np.maximum(counts - 1, 1)), _pairs(alone**2 / (counts + 1))),
+        spread.part(_pairs(shared), _pairs(shared) ** 2, freedom),  # one estimate, whether one side takes it or both
+    )
+    return parts[0] + parts[1]
+
+
+def _of_seeds(blocks: Sequence[Numbers]) -> Spread:
+    """Return for every pair how its difference varies over eval seeds, beyond what the rest of both explains."""
+    m = blocks[0].shape[-1]
+    by_seed = np.stack([one.mean(-2) for one in blocks], -2)
+    methods = by_seed.shape[-2]
+    if m == 1:
+        return spread.none(np.zeros((*by_seed.shape[:-2], methods, methods)))
+    rests = np.stack([spread.rest(one) for one in blocks], -1)
+    own = spread.excess(_paired(by_seed), _pairs(rests), m - 1)
+    left = by_seed - by_seed.mean(-1, keepdims=True) - by_seed.mean(-2, keepdims=True) + by_seed.mean((-1, -2), keepdims=True)
+    freedom = (methods - 1) * (m - 1)
+    common = 2 * (left**2).sum((-1, -2)) / (freedom * m)
+    shared = spread.excess(common, 2 * rests.mean(-1), freedom)
+    return spread.larger(own, Spread(*(values[..., None, None] for values in (shared.variance, shared.cautious, shared.unbiased))))
+
+
+def _paired(by_seed: Numbers) -> Numbers:
+    """Return the variance of every pair's mean difference over seeds, from (..., methods, seeds)."""
+    m = by_seed.shape[-1]
+    centred = by_seed - by_seed.mean(-1, keepdims=True)
+    product = centred @ centred.swapaxes(-1, -2)
+    own = np.diagonal(product, axis1=-2, axis2=-1)
+    return np.asarray((_pairs(own) - 2 * product) / ((m - 1) * m))
+
+
+def _pairs(values: Numbers) -> Numbers:
+    """Return the sum of both methods' values for every pair, (..., methods) as (..., methods, methods)."""
+    return values[..., :, None] + values[..., None, :]
