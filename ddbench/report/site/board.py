@@ -18,8 +18,9 @@ from ddbench.report.tables import summary, total_bytes
 if TYPE_CHECKING:
     from ddbench.provenance import Level
     from ddbench.records import Record
+    from ddbench.report.columns import Result
     from ddbench.report.grouping import Code, Heading
-    from ddbench.report.tables import Result, Row, Table
+    from ddbench.report.tables import Row, Table
 
 ID_LENGTH = 16
 

@@ -12,8 +12,8 @@ from ddbench.report.layout import Marks, bytes_text, change, score, seconds_text
 from ddbench.report.site.texts import cut, page_name
 
 if TYPE_CHECKING:
+    from ddbench.report.columns import Result
     from ddbench.report.site.board import Board, Line, Ranking
-    from ddbench.report.tables import Result
 
 MOST_BYTES = 1_500_000
 """Of one file: well below the 2 MB that no page exceeds."""
