@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
-from ddbench.networks import build, fit, resolve
+from ddbench.networks import build, count_parameters, fit, resolve
 from ddbench.stages import DistilledStage, ExpertsStage, NeedStage, PriorStage, StudentStage, TeacherStage
 from ddbench.training.precision import COMPILE_S, Abilities, estimated_s
 from ddbench.training.recipe import student_recipe
 from ddbench.training.work import Layers, Work, forward_flops, layers_of, training_work
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from ddbench.api.context import Precision
     from ddbench.api.dataset import DatasetFacts
     from ddbench.api.experts import ExpertOptions
@@ -27,36 +30,51 @@ LONG_S = 2 * 3600.0
 """A run expected to take longer is told of the cheaper recipe before it starts."""
 
 
+@dataclass(frozen=True)
+class Counted:
+    """What is known of a network's size."""
+
+    flops: int
+    layers: Layers
+    parameters: int
+
+
+def _counted(network: nn.Module, spec: NetworkSpec) -> Counted:
+    return Counted(forward_flops(network, spec.shape), layers_of(network), count_parameters(network))
+
+
 class Estimates:
     """Counts work; each network is counted once."""
 
     def __init__(self, families: Mapping[str, NetworkFamily]) -> None:
         self._families = families
-        self._counts: dict[str, tuple[int, Layers]] = {}
+        self._counts: dict[str, Counted] = {}
         self._priors: dict[tuple[str, str, DatasetFacts], Work] = {}
 
     def flops(self, spec: NetworkSpec) -> int:
         """Return the floating-point operations of one image through a network, forward."""
-        return self._known(spec)[0]
+        return self._known(spec).flops
 
     def layers(self, spec: NetworkSpec) -> Layers:
         """Return what else decides how fast a network trains."""
-        return self._known(spec)[1]
+        return self._known(spec).layers
 
-    def _known(self, spec: NetworkSpec) -> tuple[int, Layers]:
+    def parameters(self, spec: NetworkSpec) -> int:
+        """Return how many parameters a network has."""
+        return self._known(spec).parameters
+
+    def _known(self, spec: NetworkSpec) -> Counted:
         known = f"{spec.name} {spec.shape} {spec.num_classes}"
         if known not in self._counts:
-            self._counts[known] = self._counted(spec)
+            self._counts[known] = self._count(spec)
         return self._counts[known]
 
-    def _counted(self, spec: NetworkSpec) -> tuple[int, Layers]:
-        """Return a network's operations counted on the meta device, without its memory; for real where that cannot be done."""
+    def _count(self, spec: NetworkSpec) -> Counted:
+        """Return a network counted on the meta device, without its memory; for real where that cannot be done."""
         try:
-            network = fit.built_on_meta(lambda: build(spec, self._families, seed=0))
-            return forward_flops(network, spec.shape), layers_of(network)
+            return _counted(fit.built_on_meta(lambda: build(spec, self._families, seed=0)), spec)
         except fit.FAILURES:
-            network = build(spec, self._families, seed=0)
-            return forward_flops(network, spec.shape), layers_of(network)
+            return _counted(build(spec, self._families, seed=0), spec)
 
     def teacher(self, choice: TeacherChoice, facts: DatasetFacts) -> Work:
         """Return the work of training a teacher; none where its way has no `epochs`."""

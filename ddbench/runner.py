@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import traceback
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-import ddbench
 from ddbench.cells import Cell, Request
 from ddbench.errors import DdbenchError, EnvironmentProblem
 from ddbench.executors.helping import helping
+from ddbench.executors.problems import failure_content, problem_of
 from ddbench.making import Session, open_session
 from ddbench.place import pick_device
 from ddbench.planning import Plan, PlannedCell, PlannedStage, plan
@@ -125,15 +123,7 @@ class _Done:
 
 
 def _failure(session: Session, planned: PlannedCell, error: Exception) -> dict[str, Any]:
-    content = {
-        "cell": planned.cell.coordinate(),
-        "key": planned.record_key,
-        "error": type(error).__name__,
-        "message": str(error),
-        "traceback": "".join(traceback.format_exception(error)),
-        "time": datetime.now(UTC).isoformat(timespec="seconds"),
-        "ddbench_version": ddbench.__version__,
-    }
+    content = failure_content(planned.cell, planned.record_key, problem_of(error))
     path = session.store.add_failure(planned.record_key, content)
     session.workspace.reporter.note(f"failed: {planned.cell}: {type(error).__name__}: {error} (kept in {path})")
     return content

@@ -242,6 +242,12 @@ class Store:
         folder = self.root / "failures"
         return [json.loads(path.read_text("utf-8")) for path in sorted(folder.glob("*.json"))] if folder.is_dir() else []
 
+    def failure_keys(self) -> set[str]:
+        """Return the keys of cells that failed at some time."""
+        folder = self.root / "failures"
+        names = (entry.name for entry in os.scandir(folder)) if folder.is_dir() else ()
+        return {name.rpartition("-")[0] for name in names if name.endswith(".json")}
+
     def keys(self, kind: str) -> list[str]:
         """Return the keys of one kind of artefact, sorted."""
         folder = self.root / kind

@@ -22,6 +22,7 @@ from ddbench.cli.plugin import plugin
 from ddbench.cli.run import run
 from ddbench.cli.show import show
 from ddbench.cli.store import store
+from ddbench.cli.suite import suite
 from ddbench.cli.table import table
 from ddbench.errors import DdbenchError
 
@@ -66,6 +67,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("run", no_args_is_help=True)(run)
+app.add_typer(suite, name="suite")
 app.command("table")(table)
 app.add_typer(leaderboard, name="leaderboard")
 app.command("evaluate", no_args_is_help=True)(evaluate)

@@ -46,6 +46,11 @@ class Unit:
     """CPU threads of the process that makes it."""
     device: str
 
+    @property
+    def stage_key(self) -> str:
+        """The key of its stage: its own, or the set's that a group of jobs belongs to."""
+        return self.key.partition("-")[0]
+
     def stored(self, root: Path) -> bool:
         """Return whether all that it leaves is there, whole or damaged."""
         return all((root / path).exists() for path in self.leaves)

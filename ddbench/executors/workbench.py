@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -44,8 +44,12 @@ class Workbench:
     def __post_init__(self) -> None:
         self._known = Known(self.workspace)
 
-    def make(self, task: Task) -> None:
+    def make(self, task: Task, *, begun: Callable[[], None] = lambda: None) -> None:
         """Make one unit, or find it made: what it leaves is then in the workspace's store.
+
+        Args:
+            task: The unit.
+            begun: Called once its request is planned and its data are at hand, when the unit itself begins.
 
         Raises:
             WorkerDiffers: The request as planned here has no such unit.
@@ -61,6 +65,7 @@ class Workbench:
                 "asked for it; compare what `ddbench doctor` says on both machines"
             )
         session = self._open(about, planned.plan)
+        begun()
         if group and isinstance(stage, DistilledStage):
             distilling.group_made(session, stage, int(group))
         else:

@@ -33,9 +33,7 @@ def main(descriptor: int) -> None:
     try:
         workbench = _workbench(tasks.get(), pipe)
         while True:
-            task = tasks.get()
-            send(pipe, {"type": "took"})
-            send(pipe, _made(workbench, task))
+            send(pipe, _made(workbench, tasks.get(), pipe))
     except BrokenPipeError:
         os._exit(1)
 
@@ -78,15 +76,15 @@ def _workbench(first: Message, pipe: Connection) -> Workbench:
     return Workbench(open_workspace(settings_from_json(first["settings"]), PipeReporter(pipe)))
 
 
-def _made(workbench: Workbench, content: Message) -> Message:
-    """Return how a unit ended."""
+def _made(workbench: Workbench, content: Message, pipe: Connection) -> Message:
+    """Return how a unit ended, after telling when it began."""
     from ddbench.executors.problems import problem_of
     from ddbench.executors.units import task_from_json
 
     begun, problem = time.monotonic(), None
     store = workbench.workspace.store
     try:
-        workbench.make(task_from_json(content))
+        workbench.make(task_from_json(content), begun=lambda: send(pipe, {"type": "took"}))
     except Exception as error:  # noqa: BLE001 - whatever a unit raises is told, and the worker stays
         problem = asdict(problem_of(error))
     damaged, store.damaged = store.damaged, []

@@ -15,6 +15,10 @@ options = { r_var = 1.0 }
 [datasets.cifar100]               # what is different for one dataset
 teacher = "resnet18"
 
+[limits]                          # of every cell, and of every stage that cells share
+time = "6h"
+memory = "20G"
+
 [[cells]]                         # each block is a grid: every method on every dataset at every ipc
 methods = ["random", "sre2l", "dwa", "coupled"]
 datasets = ["cifar10", "cifar100"]
@@ -36,6 +40,7 @@ import pydantic
 
 from ddbench.cells import Request
 from ddbench.errors import BadRequest
+from ddbench.suites.amounts import bytes_in, seconds_in
 
 Value = bool | int | float | str | list[Any] | dict[str, Any]
 
@@ -84,6 +89,29 @@ class Block(_Table):
     settings: Settings = Settings()
 
 
+class LimitsTable(_Table):
+    """What one cell, or one stage that cells share, may take; what exceeds it is ended, and fails."""
+
+    time: str | None = None
+    """`90m`, `2h`, `1h30m`, or seconds."""
+    memory: str | None = None
+    """`8G`, `512M`, or bytes."""
+
+    @pydantic.field_validator("time")
+    @classmethod
+    def _a_duration(cls, value: str | None) -> str | None:
+        if value is not None:
+            seconds_in(value)
+        return value
+
+    @pydantic.field_validator("memory")
+    @classmethod
+    def _a_size(cls, value: str | None) -> str | None:
+        if value is not None:
+            bytes_in(value)
+        return value
+
+
 class Suite(_Table):
     """A suite file."""
 
@@ -93,6 +121,7 @@ class Suite(_Table):
     settings: Settings = Settings()
     variants: Mapping[str, Variant] = {}
     datasets: Mapping[str, Settings] = {}
+    limits: LimitsTable = LimitsTable()
     cells: tuple[Block, ...] = pydantic.Field(min_length=1)
 
     @property
