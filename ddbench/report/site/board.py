@@ -42,12 +42,6 @@ class Line:
         return self.row.variant.synthesizer
 
     @property
-    def rank(self) -> tuple[int, int] | None:
-        """First and last place that the data can't rule out; None where it is not ranked."""
-        rank: tuple[int, int] | None = getattr(self.result, "rank", None)
-        return rank
-
-    @property
     def first(self) -> Record:
         return self.entries[0].record
 
@@ -82,7 +76,7 @@ class Ranking:
     @property
     def ranked(self) -> int:
         """How many lines have a rank."""
-        return sum(line.rank is not None for line in self.lines)
+        return sum(line.result.rank is not None for line in self.lines)
 
     @property
     def control(self) -> float | None:
@@ -137,10 +131,9 @@ def _line(table: Table, row: Row, student: str, by_key: dict[str, Entry]) -> Lin
     return Line(_id(asdict(table.heading), grouping.column_of(entries[0].record), variant), row.label, row, result, tuple(entries))
 
 
-def _order(line: Line) -> tuple[bool, tuple[int, int], str, str]:
-    """Return the order of a ranking: by rank interval, ties by name; lines without a rank last."""
-    rank = line.rank
-    return (rank is None, rank or (0, 0), line.label, line.id)
+def _order(line: Line) -> tuple[bool, int, str, str]:
+    """Return the order of a ranking: tie groups, inside each by name; lines without a rank last."""
+    return (line.result.rank is None, line.result.tie_group or 0, line.label, line.id)
 
 
 def _unused(entry: Entry, reason: Literal["superseded", "older code"]) -> LeftOut:

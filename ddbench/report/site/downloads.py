@@ -56,7 +56,7 @@ def flat_row(ranking: Ranking, line: Line) -> Row:
     low, high = result.estimate.interval or (None, None)
     difference = result.difference
     against = (difference.interval if difference else None) or (None, None)
-    rank = line.rank or (None, None)
+    rank = result.rank or (None, None)
     return {
         "method": cut(line.label),
         "dataset": cut(heading.dataset),
@@ -69,6 +69,8 @@ def flat_row(ranking: Ranking, line: Line) -> Row:
         "rank_from": rank[0],
         "rank_to": rank[1],
         "ranked": ranking.ranked,
+        "tie_group": result.tie_group,
+        "unranked_because": result.place.why or None,
         "top1_percent": percent(result.estimate.value),
         "low_percent": percent(low),
         "high_percent": percent(high),
@@ -120,14 +122,6 @@ def seed_counts(result: Result) -> str:
     return f"{result.estimate.sets} × {'–'.join(str(count) for count in per_set)}"
 
 
-def rank_text(line: Line) -> str:
-    """Return `1–3`, `2`, or nothing where a line is not ranked."""
-    if line.rank is None:
-        return ""
-    low, high = line.rank
-    return str(low) if low == high else f"{low}–{high}"
-
-
 def percent(value: float | None) -> float | None:
     """Return a fraction as percent, to four decimals: the same on every machine."""
     return None if value is None else round(100 * value, 4) + 0.0
@@ -137,7 +131,7 @@ def _script_row(number: int, ranking: Ranking, line: Line) -> Row:
     result = line.result
     low, high = result.estimate.interval or (None, None)
     difference = result.difference
-    rank = line.rank or (None, None)
+    rank = result.rank or (None, None)
     seconds = line.row.seconds.get("recover")
     return {
         "ranking": number,
@@ -146,7 +140,9 @@ def _script_row(number: int, ranking: Ranking, line: Line) -> Row:
         "level": line.level,
         "rank_from": rank[0],
         "rank_to": rank[1],
-        "rank": rank_text(line),
+        "rank": result.place.text,
+        "tie_group": result.tie_group,
+        "unranked": result.place.why,
         "top1": percent(result.estimate.value),
         "low": percent(low),
         "high": percent(high),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ddbench.errors import BadRequest, DataMissing, EnvironmentProblem
 from ddbench.report.formats import markdown_text
 from ddbench.report.layout import Marks, bytes_text, change, score
-from ddbench.report.site.downloads import rank_text, seed_counts
+from ddbench.report.site.downloads import seed_counts
 
 if TYPE_CHECKING:
     from ddbench.report.site.board import Board, Line, Ranking
@@ -107,7 +107,7 @@ def _alone(ranking: Ranking) -> tuple[str, ...]:
 def _cells(ranking: Ranking, line: Line) -> tuple[str, ...]:
     result = line.result
     return (
-        rank_text(line) if ranking.ranked > 1 else "–",
+        result.place.text or "–",
         line.label,
         score(ranking.table, result, Marks()),
         change(ranking.table, result.difference, Marks()) if result.difference else "",
@@ -118,7 +118,7 @@ def _cells(ranking: Ranking, line: Line) -> tuple[str, ...]:
 
 
 def _leaders(ranking: Ranking) -> tuple[str, ...]:
-    first = [line for line in ranking.lines if line.rank is not None and line.rank[0] == 1]
+    first = [line for line in ranking.lines if line.result.tie_group == 1]
     best = max(first, key=lambda line: line.result.estimate.value)
     difference = best.result.difference
     return (

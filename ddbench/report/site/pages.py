@@ -152,7 +152,9 @@ def _numbers(ranking: Ranking, line: Line) -> dict[str, Any]:
     result, difference = line.result, line.result.difference
     level = next(one for one in LEVELS if one[0] == line.level)
     return {
-        "rank": downloads.rank_text(line),
+        "rank": result.place.text,
+        "unranked": result.place.why,
+        "tie_group": result.tie_group,
         "score": score(ranking.table, result, Marks()),
         "change": change(ranking.table, difference, Marks()) if difference else "",
         "better": ranking.table.better(difference) if difference else 0,

@@ -46,10 +46,13 @@ window.ddbench = {
   function readRows() {
     const { columns, rankings, rows } = window.ddbench;
     for (const ranking of rankings) Object.assign(ranking, { low: Infinity, high: -Infinity });
+    let before = {};
     return rows.map((values) => {
       const row = {};
       columns.forEach((name, index) => (row[name] = values[index]));
       const ranking = rankings[row.ranking];
+      row.starts = before.ranking === row.ranking && before.tie_group !== row.tie_group;
+      before = row;
       for (const name of ["dataset", "ipc", "protocol", "labels", "student", "teacher"]) row[name] = ranking[name];
       ranking.low = Math.min(ranking.low, row.low ?? row.top1);
       ranking.high = Math.max(ranking.high, row.high ?? row.top1);
@@ -62,8 +65,7 @@ window.ddbench = {
   function rankCell(cell) {
     const row = cell.getData();
     const ranking = window.ddbench.rankings[row.ranking];
-    if (row.rank_from === null) return make("span", { class: "quiet" }, row.level === "claimed" ? "as stated" : "not ranked");
-    if (ranking.ranked < 2) return make("span", { class: "quiet" }, "alone");
+    if (row.rank_from === null) return make("span", { class: "quiet", title: row.unranked ?? "" }, "not ranked");
     const step = 44 / ranking.ranked;
     const bar = draw(
       "svg",
@@ -222,7 +224,7 @@ window.ddbench = {
 
   /* --- downloads ------------------------------------------------------------------------------------------------------- */
 
-  const EXPORTED = ["dataset", "ipc", "protocol", "labels", "student", "teacher", "method", "level", "rank_from", "rank_to", "top1", "low", "high", "difference", "verdict", "n", "bytes", "seconds"];
+  const EXPORTED = ["dataset", "ipc", "protocol", "labels", "student", "teacher", "method", "level", "rank_from", "rank_to", "tie_group", "top1", "low", "high", "difference", "verdict", "n", "bytes", "seconds"];
 
   function save(name, type, text) {
     const link = make("a", { href: URL.createObjectURL(new Blob([text], { type })), download: name });
@@ -268,6 +270,7 @@ window.ddbench = {
       groupBy: "ranking",
       groupHeader,
       groupToggleElement: false,
+      rowFormatter: (row) => row.getElement().classList.toggle("starts-group", row.getData().starts ?? false),
       initialSort: [{ column: "rank", dir: "asc" }],
       initialFilter: passes,
       pagination: rows.length > PAGE,
@@ -282,6 +285,7 @@ window.ddbench = {
       table.setFilter(passes);
       tell();
     };
+    table.on("dataSorted", ([first]) => find("board").classList.toggle("by-rank", first?.field === "rank" && first.dir === "asc"));
     table.on("tableBuilt", () => {
       tell();
       find("no-table").hidden = true;
