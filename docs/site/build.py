@@ -14,7 +14,7 @@ HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
 sys.path.insert(0, str(HERE))
 
-from ddbench_docs import pages  # noqa: E402 - found by the line above
+from ddbench_docs import pages, staging  # noqa: E402 - found by the line above
 
 
 def main() -> None:
@@ -43,6 +43,7 @@ def main() -> None:
             str(out / "html"),
         ]
     )
+    shutil.copytree(ROOT / staging.WHOLE, out / "html" / staging.WHOLE.name, dirs_exist_ok=True)
     sys.stdout.write(f"{out / 'html' / 'index.html'}\n")
     sys.exit(status)
 

@@ -89,6 +89,16 @@ def test_it_loads_from_disk_with_every_row_in_its_ranking(opened):
     assert page.locator(".verdict .unseen", has_text="better than random").count() == 1
 
 
+def test_tie_groups_are_parted_by_a_line_only_where_rows_stand_by_rank(opened):
+    page = opened("index.html#labels=soft_online")
+    parted = page.locator(".by-rank .starts-group")
+    assert [row.locator(".method").inner_text().split()[0] for row in parted.all()] == ["random", "<img"]
+    assert parted.first.evaluate("element => getComputedStyle(element).borderTopWidth") == "2px"
+    assert page.locator(".rank", has_text="2–3").count() == 2
+    page.get_by_role("button", name="method").click()
+    assert parted.count() == 0
+
+
 def test_sorting_keeps_to_each_ranking_and_puts_missing_values_last(opened):
     page = opened()
     page.get_by_role("button", name="top1 %").click()

@@ -115,12 +115,12 @@ def board(admitted: Admitted, code: Code = "newest") -> Board:
 
 
 def _rankings(table: Table, by_key: dict[str, Entry]) -> Iterable[Ranking]:
-    """Give a ranking for every student of a table."""
-    for student in table.students:
+    """Give a ranking for every student of a table, by name: the order of records is no order."""
+    for student in sorted(table.students):
         lines = [_line(table, row, student, by_key) for row in table.rows if student in row.results]
         ordered = tuple(sorted(lines, key=_order))
         column = grouping.column_of(ordered[0].first)
-        yield Ranking(_id(asdict(table.heading), column), table, student, ordered)
+        yield Ranking(_id(_conditions(table.heading), column), table, student, ordered)
 
 
 def _line(table: Table, row: Row, student: str, by_key: dict[str, Entry]) -> Line:
@@ -128,7 +128,9 @@ def _line(table: Table, row: Row, student: str, by_key: dict[str, Entry]) -> Lin
     entries = [by_key[key] for key in result.keys]
     entries.sort(key=lambda entry: (entry.record.cell.distill_seed, entry.record.cell.eval_seed, entry.record.key))
     variant = [row.variant.synthesizer, *row.variant.settings]
-    return Line(_id(asdict(table.heading), grouping.column_of(entries[0].record), variant), row.label, row, result, tuple(entries))
+    return Line(
+        _id(_conditions(table.heading), grouping.column_of(entries[0].record), variant), row.label, row, result, tuple(entries)
+    )
 
 
 def _order(line: Line) -> tuple[bool, int, str, str]:
@@ -143,6 +145,11 @@ def _unused(entry: Entry, reason: Literal["superseded", "older code"]) -> LeftOu
     else:
         why = f"{name} has a newer record of the same row and seeds"
     return LeftOut(name, reason, why)
+
+
+def _conditions(heading: Heading) -> dict[str, object]:
+    """Return what a ranking's conditions are; the form in which records are kept is none of them."""
+    return {name: value for name, value in asdict(heading).items() if name != "schema_version"}
 
 
 def _id(*parts: object) -> str:

@@ -14,6 +14,9 @@ MARK = re.compile(r"^<!-- generated: (\w+) ([\w/.-]+) -->$", re.MULTILINE)
 FILES = "files"
 """The site's folder of what pages link to and that is no page: pictures, the licence, scripts."""
 
+WHOLE = PurePosixPath("docs/leaderboard")
+"""A site of its own, which the build copies beside the pages as it is; linked by `<a href>`, which Sphinx leaves alone."""
+
 Made = Mapping[str, Callable[[str], str]]
 """By the first word of a mark, what gives the Markdown that takes the mark's place; it is given the second word."""
 
@@ -87,6 +90,8 @@ def turned(text: str, *, source: str, pages: Mapping[str, str], root: Path, out:
 
 def _file(found: PurePosixPath, root: Path, out: Path) -> str:
     """Copy a linked file that is no page and return where it is; of a folder, only its README's page can be shown."""
+    if found.is_relative_to(WHOLE):
+        return found.relative_to(WHOLE.parent).as_posix()
     if (root / found).is_dir():
         raise FileNotFoundError(f"{found} is a folder without a README; link to a file in it")
     target = out / FILES / found

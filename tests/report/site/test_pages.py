@@ -144,6 +144,22 @@ def test_numbers_on_the_site_are_those_of_the_table(tmp_path):
     assert next(row for key, row in rows.items() if key[0].startswith("dwa") and key[1] == "hard")["verdict"] == -1
 
 
+def test_rows_of_one_ranking_have_rank_intervals_and_an_incomplete_one_is_shown_without(tmp_path):
+    records = [*small_board(), *nested("herding", [[0.7]])]
+    site = built(saved(tmp_path / "records", *records))
+    ranks = {row["method"].split()[0]: row for row in rows_of(site) if row["label_regime"] == "soft_online"}
+    assert (ranks["dwa"]["rank_from"], ranks["dwa"]["rank_to"], ranks["dwa"]["tie_group"]) == (1, 1, 1)
+    assert {(ranks[name]["rank_from"], ranks[name]["rank_to"], ranks[name]["tie_group"]) for name in ("random", "sre2l")} == {
+        (2, 3, 2)
+    }
+    assert (ranks["herding"]["rank_from"], ranks["herding"]["ranked"]) == (None, 3)
+    assert ranks["herding"]["unranked_because"]
+    page = site[ranks["herding"]["page"]].decode()
+    assert ranks["herding"]["unranked_because"] in html.unescape(page)
+    order = [row["method"].split()[0] for row in rows_of(site) if row["label_regime"] == "soft_online"]
+    assert order == ["dwa", "random", "sre2l", "herding"]
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_a_hostile_name_is_shown_as_text_and_names_no_file(tmp_path, name):
     options = {name: name}
