@@ -73,7 +73,7 @@ def test_every_option_of_everything_stands_on_its_kinds_page(kind, section):
         model = getattr(value, "options", None)
         for option, field in model.model_fields.items() if model else ():
             shown = re.escape(field.description.replace("|", r"\|"))
-            assert re.search(rf"^\| `{option}` \| .+ \| {shown}", text, re.MULTILINE), (name, option)
+            assert re.search(rf"^\| `{option}` \| {shown}<br>\*(default|needed)\*", text, re.MULTILINE), (name, option)
 
 
 @pytest.mark.parametrize("kind", ["synthesizer", "teacher", "prior", "objective", "selector"])

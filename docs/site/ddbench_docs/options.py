@@ -38,9 +38,9 @@ def networks() -> str:
 
 
 def options_table(options: Iterable[Mapping[str, Any]]) -> str:
-    """Return options as a table: name, default, help with type and bounds."""
-    rows = [(md.code(option["name"]), _default(option), f"{option['help']}\n{_type(option)}".strip()) for option in options]
-    return md.table(("option", "default", "what; type and bounds"), rows)
+    """Return options as a table: name, then help with default, type and bounds. Two columns fit a narrow screen."""
+    rows = [(md.code(option["name"]), f"{option['help']}\n{_default(option)}; {_type(option)}".strip()) for option in options]
+    return md.table(("option", "what; default, type and bounds"), rows)
 
 
 def preset_tables(presets: Iterable[Mapping[str, Any]], *, level: int) -> str:
@@ -85,7 +85,7 @@ def _thing(thing: Row) -> str:
 
 
 def _default(option: Mapping[str, Any]) -> str:
-    return "needed" if option["required"] else md.code(json.dumps(option["default"], ensure_ascii=False))
+    return "*needed*" if option["required"] else "*default* " + md.code(json.dumps(option["default"], ensure_ascii=False))
 
 
 def _type(option: Mapping[str, Any]) -> str:

@@ -8,7 +8,7 @@ from ddbench_docs import commands, methods, names, options, staging
 
 NAVIGATION: dict[str, tuple[str, ...]] = {
     "Start": ("overview", "quickstart", "tutorial"),
-    "Understand": ("concepts", "protocols", "reading-a-table", "figures", "leaderboard", "footguns"),
+    "Understand": ("concepts", "protocols", "reading-a-table", "evaluators", "figures", "leaderboard", "footguns"),
     "Methods": ("methods/index",),
     "Use": ("data", "suites", "machines", "faults", "bringing-a-set", "submitting", "performance"),
     "Write a plugin": ("writing-a-plugin", "plugin-kinds", "hooks"),
