@@ -16,7 +16,7 @@ from ddbench.plugins import Plugins
 ROOT_COMMAND = typer.main.get_command(app)
 PLUGINS = Plugins(())
 OF_THE_READER = {
-    "synthesizer": {"blend", "push", "carve"},
+    "synthesizer": {"blend", "push", "carve", "collage"},
     "prior": {"eigen"},
     "dataset": {"pets", "gratings"},
     "evaluator": {"worst"},

@@ -1,0 +1,90 @@
+"""docs/tutorial.md works: its files and commands are carried out word for word."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+import venv
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from ddbench.cli.app import app
+from third_party import installed, run
+
+PAGE = "docs/tutorial.md"
+BLOCK = re.compile(r"(?:`([\w/.]+)`[^`\n]*:\n\n)?```(sh|python|toml)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture
+def steps(pages) -> list[tuple[str, str, str]]:
+    """The page's blocks in order: the file that the line before names, language, text."""
+    return BLOCK.findall(pages[PAGE])
+
+
+@pytest.fixture
+def project(tmp_path, steps, monkeypatch) -> Path:
+    """The tutorial's project as it is at the page's end, and what an installation would leave beside it."""
+    monkeypatch.chdir(tmp_path)
+    (new,) = [shlex.split(line)[1:] for _, _, text in steps for line in text.splitlines() if line.startswith("ddbench plugin new")]
+    assert CliRunner().invoke(app, new).exit_code == 0
+    folder = tmp_path / f"ddbench-{new[-1]}"
+    for name, language, text in steps:
+        if language != "sh":
+            (folder / name).parent.mkdir(exist_ok=True)
+            (folder / name).write_text(text)
+    installed(folder, tomllib.loads((folder / "pyproject.toml").read_text())["project"])
+    return folder
+
+
+def test_every_file_of_the_tutorial_is_named_in_the_line_before_it(steps):
+    assert [name for name, language, _ in steps if language != "sh"] == [
+        "ddbench_collage/__init__.py",
+        "tests/test_collage.py",
+        "ddbench_collage/presets/digits.toml",
+    ]
+
+
+def test_the_tutorials_method_keeps_every_contract_it_inherits(project):
+    said = run(project, "pytest", "-q", "-p", "no:cacheprovider")
+    assert int(re.search(r"(\d+) passed", said)[1]) >= 12
+    assert "failed" not in said
+
+
+def test_the_tutorials_option_and_preset_are_listed(project):
+    said = run(project, "ddbench", "list", "synthesizers", "collage")
+    assert "Real images along each side of a distilled one." in said
+    assert "the only divisor of 8 that leaves anything to see" in said
+
+
+def script(steps) -> str:
+    """Return the page as a script for bash: its commands, and its files written where they stand."""
+    parts = ["set -euo pipefail"]
+    for name, language, text in steps:
+        written = f"mkdir -p {Path(name).parent}\ncat > {name} <<'END OF FILE'\n{text}END OF FILE"
+        parts.append(text if language == "sh" else written)
+    return "\n".join(parts)
+
+
+@pytest.mark.e2e
+def test_the_tutorial_carried_out_word_for_word_ends_in_a_table_beside_random_and_dwa(tmp_path, steps):
+    venv.create(tmp_path / "venv", with_pip=True)
+    packages = next((tmp_path / "venv" / "lib").glob("python*/site-packages"))
+    here = [path for path in sys.path if path.endswith("site-packages")]
+    (packages / "ddbench-and-what-it-needs.pth").write_text("\n".join(f"import site; site.addsitedir({path!r})" for path in here))
+    command = tmp_path / "venv" / "bin" / "ddbench"
+    command.write_text(f"#!{tmp_path}/venv/bin/python\nfrom ddbench.__main__ import main\n\nmain()\n")
+    command.chmod(0o755)
+    environment = {
+        **{name: value for name, value in os.environ.items() if not name.startswith("DDBENCH_")},
+        "PATH": f"{tmp_path}/venv/bin:{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "DDBENCH_STORE": str(tmp_path / "store"),
+    }
+    ran = subprocess.run(["bash", "-c", script(steps)], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert {"random", "dwa", "collage"} <= set(re.findall(r"^ (random|dwa|collage) ", ran.stdout, re.MULTILINE))
