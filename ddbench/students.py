@@ -23,6 +23,8 @@ from ddbench.training.loop import RunSettings, Trained
 from ddbench.training.students import Student, StudentData, StudentSeeds, train_student
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from ddbench.api.network import TrainedNetwork
     from ddbench.distilled import DistilledSet
     from ddbench.making import Session
@@ -94,9 +96,13 @@ def _inputs(session: Session, stage: StudentStage) -> Inputs:
 
 def _data(session: Session, made_by: DistilledStage, answers: TeacherStage | None) -> tuple[DistilledSet, StudentData]:
     distilled = distilling.distilled(session, made_by)
-    teacher = making.teacher(session, answers)[0] if answers else None
+    return distilled, student_data(session, distilled, making.teacher(session, answers)[0] if answers else None)
+
+
+def student_data(session: Session, distilled: DistilledSet, teacher: TrainedNetwork | None) -> StudentData:
+    """Return a distilled set as students learn from it, with the teacher that answers."""
     lr = distilled.extras.get(LEARNED_LR)
-    data = StudentData(
+    return StudentData(
         images=distilled.images,
         labels=distilled.labels,
         mean=torch.tensor(session.facts.mean),
@@ -106,7 +112,17 @@ def _data(session: Session, made_by: DistilledStage, answers: TeacherStage | Non
         teacher=teacher,
         learned_lr=None if lr is None else float(lr.double().mean()),
     )
-    return distilled, data
+
+
+def predictions(session: Session, stage: StudentStage, given: tuple[DistilledSet, StudentData], title: str) -> Tensor:
+    """Return uint8 or int16 (N,): what a newly trained student takes the test images for. No record is written."""
+    distilled, data = given
+    if stage.labels is not None:
+        data = replace(data, stored=making.labels(session, stage.labels, data)[0])
+    inputs = Inputs(distilled, data)
+    with session.workspace.reporter.stage(title) as shown:
+        trained = _train(session, stage, inputs, Throttled(shown))
+        return _evaluate(session, stage, inputs, trained).tensors["predictions"]
 
 
 def _train(session: Session, stage: StudentStage, inputs: Inputs, shown: Throttled) -> Trained:

@@ -24,6 +24,7 @@ from ddbench.cli.show import show
 from ddbench.cli.store import store
 from ddbench.cli.suite import suite
 from ddbench.cli.table import table
+from ddbench.cli.verify import submit, verify
 from ddbench.errors import DdbenchError
 
 INTERRUPTED = 130
@@ -72,6 +73,8 @@ app.command("table")(table)
 app.add_typer(leaderboard, name="leaderboard")
 app.command("evaluate", no_args_is_help=True)(evaluate)
 app.command("export", no_args_is_help=True)(export)
+app.command("verify", no_args_is_help=True)(verify)
+app.command("submit", no_args_is_help=True)(submit)
 app.command("show", no_args_is_help=True)(show)
 app.command("list", no_args_is_help=True)(list_things)
 app.add_typer(plugin, name="plugin")
