@@ -35,10 +35,10 @@ RATIOS = {
 }
 """Parts that compare, with the module of each: it is imported only when the part is measured, for it brings torch."""
 
-FIGURES = ("cell-overhead", "start-up", "opening", "memory", "leaderboard", "main-job")
+FIGURES = ("cell-overhead", "ray-overhead", "start-up", "opening", "memory", "leaderboard", "main-job")
 """Parts that measure plain numbers."""
 
-APART = {"cell-overhead": "cells", "leaderboard": "leaderboard"}
+APART = {"cell-overhead": "cells", "ray-overhead": "on_ray", "leaderboard": "leaderboard"}
 """Of those, the ones with a module of their own."""
 
 LONG = ("student-whole", "squeeze", "eval-seeds", "leaderboard", "main-job")

@@ -83,7 +83,7 @@ class Outpost:
     """A workspace far from home: a temporary store, and a workbench that keeps what it loaded from one unit to the next."""
 
     def __init__(self, home: Home, folder: Path, reporter: Reporter) -> None:
-        """Open the workspace in a folder, which is made.
+        """Open the workspace in a folder, which is made; others beside it are of the same machine.
 
         Raises:
             WorkerDiffers: Here is another ddbench.
@@ -91,7 +91,8 @@ class Outpost:
         here = (ddbench.__version__, files_sha256(ddbench))
         if here != (home.version, home.files_sha256):
             raise WorkerDiffers(_sentence([f"it has ddbench {here[0]} in other files than ddbench {home.version} there"]))
-        self.home, self.folder = home, folder
+        self.home = home
+        _share_work(folder)
         own = load_settings()
         roots = (*home.settings.data_roots, *own.data_roots, folder.parent / "data")
         settings = replace(home.settings, store=folder / "store", data_roots=tuple(dict.fromkeys(roots)))
@@ -135,7 +136,7 @@ class Outpost:
         if self._bytes < KEPT_BYTES:
             return
         store = self.workspace.store
-        for kind in (*KINDS, WORK):
+        for kind in KINDS:
             for key in store.keys(kind):
                 if (kind, key) not in needed:
                     store.remove(kind, key)
@@ -176,6 +177,15 @@ class Outpost:
         found = pack_paths(self.workspace.store, (*errand.leaves, *again))
         self._bytes += sum(parcel.nbytes for parcel in found)
         return found
+
+
+def _share_work(folder: Path) -> None:
+    """Let the workers of a machine, whose folders lie side by side, find how far a unit was whose worker was lost."""
+    work, link = folder.parent / "work", folder / "store" / WORK
+    for made in (work, link.parent):
+        made.mkdir(parents=True, exist_ok=True)
+    if not link.exists():
+        link.symlink_to(work)
 
 
 def _other_plugins(home: Home, plugins: Plugins) -> Iterator[str]:

@@ -50,6 +50,16 @@ class Limits:
     memory_bytes: int | None = None
     """Resident memory of its process and of those that it started."""
 
+    def exceeded(self, seconds: float, used_bytes: Callable[[], int]) -> Problem | None:
+        """Return which limit a unit is above, or None; its memory is asked for only where that is limited."""
+        if self.time_s is not None and seconds > self.time_s:
+            took = f"it took longer than {self.time_s:g} s and was ended"
+            return Problem("TimeLimit", f"{took}; what it had finished is kept: allow more with --time-limit")
+        if self.memory_bytes is not None and (used := used_bytes()) > self.memory_bytes:
+            limit = f"the limit is {self.memory_bytes / 2**20:.0f} MiB (--memory-limit)"
+            return Problem("MemoryLimit", f"it took {used / 2**20:.0f} MiB and was ended; {limit}")
+        return None
+
 
 @dataclass(frozen=True)
 class Budget:
@@ -233,21 +243,10 @@ class Pool:
 
     def _exceeded(self, worker: Worker) -> Problem | None:
         """Return which limit a worker is above, or None."""
-        limits = self.limits
         if worker.unit is None:
             return None
         late = 0.0 if worker.begun else START_S
-        if limits.time_s is not None and time.monotonic() - worker.since > limits.time_s + late:
-            said = (
-                f"it took longer than {limits.time_s:g} s and was ended; what it had finished is kept: allow more with --time-limit"
-            )
-            return Problem("TimeLimit", said)
-        if limits.memory_bytes is not None and (used := worker.memory_bytes()) > limits.memory_bytes:
-            said = (
-                f"it took {used / 2**20:.0f} MiB and was ended; the limit is {limits.memory_bytes / 2**20:.0f} MiB (--memory-limit)"
-            )
-            return Problem("MemoryLimit", said)
-        return None
+        return self.limits.exceeded(time.monotonic() - worker.since - late, worker.memory_bytes)
 
     def _show(self, worker: Worker, message: dict[str, Any]) -> None:
         """Pass on what a worker tells of its progress."""

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -44,8 +43,8 @@ class Shown:
     """One worker's messages, shown by a reporter of this process."""
 
     reporter: Reporter
-    _stack: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
-    _stage: StageProgress | None = None
+    _stages: list[tuple[AbstractContextManager[StageProgress], StageProgress]] = field(default_factory=list)
+    """What is shown of it, outer stages first."""
 
     def show(self, message: Message) -> None:
         """Pass on a note, or how far a stage is."""
@@ -53,14 +52,19 @@ class Shown:
         if kind == "note":
             self.reporter.note(message["message"])
         elif kind == "begin":
-            self.close()
-            self._stage = self._stack.enter_context(self.reporter.stage(message["title"]))
+            stage = self.reporter.stage(message["title"])
+            self._stages.append((stage, stage.__enter__()))
         elif kind == "over":
-            self.close()
-        elif kind == "step" and self._stage is not None:
-            self._stage.update(message["step"], message["total"], **message["scalars"])
+            self.over()
+        elif kind == "step" and self._stages:
+            self._stages[-1][1].update(message["step"], message["total"], **message["scalars"])
+
+    def over(self) -> None:
+        """End the innermost stage that is shown, if there is one."""
+        if self._stages:
+            self._stages.pop()[0].__exit__(None, None, None)
 
     def close(self) -> None:
-        """End the stage that is shown, if there is one."""
-        self._stack.close()
-        self._stage = None
+        """End all that is shown: nothing more will be told."""
+        while self._stages:
+            self.over()
