@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ddbench.records import Record
+    from ddbench.report.sheets import Sheet
     from ddbench.report.tables import Table
 
 SUFFIXES = {".md": "md", ".csv": "csv", ".tex": "latex", ".json": "json"}
@@ -30,6 +31,8 @@ def table(  # noqa: PLR0913 - a parameter per flag
     code: Annotated[
         flags.Code, typer.Option(help="Records made by edited files of one version: newest only, a row each, or any.")
     ] = (flags.Code.newest),
+    published: Annotated[bool, typer.Option("--published", help="Published numbers beside the measured ones.")] = False,
+    robustness: Annotated[bool, typer.Option("--robustness", help="Label and augmentation robustness over protocols.")] = False,
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write there instead of stdout.")] = None,
     store: flags.StoreFlag = None,
     json: flags.JsonFlag = False,
@@ -51,8 +54,24 @@ def table(  # noqa: PLR0913 - a parameter per flag
     tables = summary(chosen, metric=metric, code=code.value)
     if not tables:
         say(_nothing(where.root, loaded.records, metric))
+    shown = _views(tables, published=published, robustness=robustness) if published or robustness else tables
     form = "json" if json else format.value if format else SUFFIXES.get(out.suffix if out else "", "rich")
-    _write(tables, form, out)
+    _write(shown, form, out)
+
+
+def _views(tables: "Sequence[Table]", *, published: bool, robustness: bool) -> "list[Sheet]":
+    """Return the views asked for, instead of the tables they are computed from."""
+    from ddbench.report.published import published_sheet
+    from ddbench.report.robustness_sheet import robustness_sheets
+
+    sheets = []
+    if published:
+        sheet = published_sheet(tables)
+        if sheet is None:
+            say("no record matches a published number by method, dataset, ipc, student and protocol; see docs/reading-a-table.md")
+        else:
+            sheets.append(sheet)
+    return sheets + (robustness_sheets(tables) if robustness and tables else [])
 
 
 def _chosen(records: "Sequence[Record]", dataset: str | None, protocol: str | None, ipc: int | None) -> "list[Record]":
@@ -70,7 +89,7 @@ def _nothing(store: Path, records: "Sequence[Record]", metric: str) -> str:
     )
 
 
-def _write(tables: "list[Table]", form: str, out: Path | None) -> None:
+def _write(tables: "Sequence[Table | Sheet]", form: str, out: Path | None) -> None:
     from ddbench.report.formats import print_rich, render
 
     if form != "rich":
@@ -86,7 +105,7 @@ def _write(tables: "list[Table]", form: str, out: Path | None) -> None:
         _save(out, text)
 
 
-def _plain(tables: "list[Table]") -> str:
+def _plain(tables: "Sequence[Table | Sheet]") -> str:
     """Return what the terminal would show, without colours."""
     from io import StringIO
 

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 class Result:
     """One cell of a table."""
 
+    student: str
+    """Its full name."""
     estimate: Estimate
     difference: Difference | None
     """To the random control in the same column; None in the control's own row, or where the table has no control."""
@@ -50,6 +52,7 @@ def column(found: Mapping[Variant, Sequence[Record]], metric: str, control: Vari
     for variant, records in found.items():
         compared = reference if variant.synthesizer != CONTROL else None
         results[variant] = Result(
+            student=records[0].cell.student,
             estimate=estimate(scores[variant]),
             difference=difference_to_control(scores[variant], compared) if compared else None,
             same_architecture=any(grouping.same_architecture(record) for record in records),

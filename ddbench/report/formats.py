@@ -6,15 +6,17 @@ import csv
 import io
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ddbench.report.grouping import heading_json
-from ddbench.report.layout import Grid, Marks, grid, plain
+from ddbench.report.layout import Grid, Marks, plain
+from ddbench.report.sheets import Sheet, fits, pieces, sheet_of
 from ddbench.report.tables import flat_rows
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table as RichTable
 
     from ddbench.report.tables import Table
 
@@ -47,56 +49,61 @@ LATEX_SYMBOLS = {
     "–": "--",
 }
 
-PERCENT_COLUMNS = ("mean", "low", "high", "difference_to_random", "difference_low", "difference_high")
+PERCENT_COLUMNS = (
+    *("mean", "low", "high", "difference_to_random", "difference_low", "difference_high"),
+    *("published", "published_sd", "difference_to_published", "hlr", "hlr_low", "hlr_high", "ior", "ior_low", "ior_high"),
+)
 
 
-def render(tables: Sequence[Table], form: str) -> str:
-    """Return tables as text in one of `TEXT_FORMS`.
+def render(shown: Sequence[Table | Sheet], form: str) -> str:
+    """Return tables or sheets as text in one of `TEXT_FORMS`.
 
     Raises:
         KeyError: The form is unknown.
     """
-    return TEXT_FORMS[form](tables)
+    return TEXT_FORMS[form]([_sheet(one) for one in shown])
 
 
-def print_rich(tables: Sequence[Table], console: Console) -> None:
-    """Print tables for a terminal; names in them are shown as text, never as markup."""
+def print_rich(shown: Sequence[Table | Sheet], console: Console) -> None:
+    """Print tables or sheets for a terminal; names in them are shown as text, never as markup.
+
+    What is too wide is shown in several parts, each with the first column.
+    """
+    from rich.text import Text
+
+    for number, sheet in enumerate(_sheet(one) for one in shown):
+        console.print(Text("\n" if number else "") + Text(plain(sheet.title), style="bold"))
+        wide = sheet.wide(Marks())
+        content = wide if fits(wide, console.width) else sheet.narrow(Marks())
+        for part in pieces(content, console.width):
+            console.print(_drawn(part))
+        for note in sheet.notes:
+            console.print(Text(plain(note), style="dim"))
+
+
+def _drawn(content: Grid) -> RichTable:
     from rich import box
     from rich.table import Table as RichTable
     from rich.text import Text
 
-    for number, table in enumerate(tables):
-        content = _fitted(table, console.width)
-        console.print(Text("\n" if number else "") + Text(f"{plain(table.title)}{_draws(table)}", style="bold"))
-        drawn = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1), show_lines=False)
-        for header in content.headers:
-            drawn.add_column(
-                Text(header), justify="left" if header == "method" else "right", no_wrap=" " not in header, overflow="fold"
-            )
-        for row in content.rows:
-            drawn.add_row(*(Text(cell) for cell in row))
-        console.print(drawn)
-        for note in table.notes:
-            console.print(Text(plain(note), style="dim"))
+    drawn = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1), show_lines=False)
+    for number, header in enumerate(content.headers):
+        drawn.add_column(
+            Text(header), justify="right" if number else "left", no_wrap=" " not in header and number > 0, overflow="fold"
+        )
+    for row in content.rows:
+        drawn.add_row(*(Text(cell) for cell in row))
+    return drawn
 
 
-def _fitted(table: Table, width: int) -> Grid:
-    """Return the grid with differences in columns of their own where they fit."""
-    content = grid(table, apart=True)
-    cells = [[len(row[column]) for row in content.rows] for column in range(len(content.headers))]
-    words = [max(len(word) for word in header.split()) for header in content.headers]
-    needed = sum(max(word, *lengths) + 2 for word, lengths in zip(words, cells, strict=True))
-    return content if needed <= width else grid(table, apart=False)
+def markdown(sheets: Sequence[Sheet]) -> str:
+    """Return sheets in Markdown, notes as a list under each."""
+    return "\n".join(_markdown(sheet) for sheet in sheets)
 
 
-def markdown(tables: Sequence[Table]) -> str:
-    """Return tables in Markdown, notes as a list under each."""
-    return "\n".join(_markdown(table) for table in tables)
-
-
-def comma_separated(tables: Sequence[Table]) -> str:
-    """Return all tables as one CSV in long form, fractions as percent with the columns saying so."""
-    rows = [_percent(row) for table in tables for row in flat_rows(table)]
+def comma_separated(sheets: Sequence[Sheet]) -> str:
+    """Return all sheets as one CSV in long form, fractions as percent with the columns saying so."""
+    rows = [_percent(row) for sheet in sheets for row in sheet.rows]
     columns = list(dict.fromkeys(name for row in rows for name in row))
     out = io.StringIO()
     writer = csv.DictWriter(out, columns, lineterminator="\n")
@@ -105,34 +112,36 @@ def comma_separated(tables: Sequence[Table]) -> str:
     return out.getvalue()
 
 
-def latex(tables: Sequence[Table]) -> str:
-    """Return tables for LaTeX with booktabs, each in its own `table` environment, notes as comments and caption."""
-    return "\n".join(_latex(table) for table in tables)
+def latex(sheets: Sequence[Sheet]) -> str:
+    """Return sheets for LaTeX with booktabs, each in its own `table` environment, notes in the caption."""
+    return "\n".join(_latex(sheet) for sheet in sheets)
 
 
-def as_json(tables: Sequence[Table]) -> list[dict[str, Any]]:
-    """Return tables as JSON values, numbers in the unit that stands beside them."""
-    return [
-        {
-            "title": table.title,
-            "heading": heading_json(table.heading),
-            "metric": table.metric,
-            "unit": table.unit,
-            "higher_is_better": table.higher_is_better,
-            "students": list(table.students),
-            "rows": flat_rows(table),
-            "notes": list(table.notes),
-        }
-        for table in tables
-    ]
+def as_json(shown: Sequence[Table | Sheet]) -> list[dict[str, Any]]:
+    """Return tables or sheets as JSON values, numbers in the unit that stands beside them."""
+    return [{**sheet.head, "rows": list(sheet.rows), "notes": list(sheet.notes)} for sheet in map(_sheet, shown)]
 
 
-def _markdown(table: Table) -> str:
-    content = grid(table)
+def _sheet(shown: Table | Sheet) -> Sheet:
+    if isinstance(shown, Sheet):
+        return shown
+    head = {
+        "title": shown.title,
+        "heading": heading_json(shown.heading),
+        "metric": shown.metric,
+        "unit": shown.unit,
+        "higher_is_better": shown.higher_is_better,
+        "students": list(shown.students),
+    }
+    return sheet_of(shown, flat_rows(shown), head)
+
+
+def _markdown(sheet: Sheet) -> str:
+    content = sheet.usual(Marks())
     rule = ["---", *("---:" for _ in content.headers[1:])]
-    lines = [f"**{markdown_text(table.title)}**{_draws(table)}", ""]
+    lines = [f"**{markdown_text(sheet.title)}**", ""]
     lines += [f"| {' | '.join(row)} |" for row in (_markdown_row(content.headers), rule, *map(_markdown_row, content.rows))]
-    return "\n".join([*lines, "", *(f"- {markdown_text(note)}" for note in table.notes), ""])
+    return "\n".join([*lines, "", *(f"- {markdown_text(note)}" for note in sheet.notes), ""])
 
 
 def _markdown_row(cells: Sequence[str]) -> list[str]:
@@ -145,12 +154,12 @@ def markdown_text(text: str) -> str:
     return re.sub(r"([\\|`*]|\](?=\())", r"\\\1", escaped)
 
 
-def _latex(table: Table) -> str:
-    content = grid(table, LATEX_MARKS, apart=True)
+def _latex(sheet: Sheet) -> str:
+    content = sheet.wide(LATEX_MARKS)
     lines = [
         r"\begin{table}",
         r"\centering",
-        rf"\caption{{{latex_text(table.title)}. {' '.join(latex_text(note) for note in table.notes)}}}",
+        rf"\caption{{{latex_text(sheet.title)}. {' '.join(latex_text(note) for note in sheet.notes)}}}",
         rf"\begin{{tabular}}{{l{'r' * (len(content.headers) - 1)}}}",
         r"\toprule",
         _latex_row([latex_text(header) for header in content.headers]),
@@ -178,25 +187,10 @@ def _latex_number(text: str) -> str:
     return re.sub(r"-(?=\d)", "$-$", text).replace("×", r"$\times$").replace("–", "--")
 
 
-def _draws(table: Table) -> str:
-    """Return how often random was drawn and trained on, where all columns agree: ` · 3 draws × 3 students each`."""
-    counts = {
-        (result.estimate.sets, tuple(sorted({len(seeds) for seeds in result.scores.values()})))
-        for row in table.rows
-        for result in row.results.values()
-        if row.control
-    }
-    if len(counts) != 1:
-        return ""
-    draws, per_draw = counts.pop()
-    students = "–".join(str(count) for count in per_draw)
-    return f" · random: {draws} draw{'s' * (draws != 1)} × {students} student{'s' * (students != '1')} each"
-
-
-def _percent(row: dict[str, Any]) -> dict[str, Any]:
+def _percent(row: Mapping[str, Any]) -> dict[str, Any]:
     """Return a long row whose fractions are percent, under names that say so."""
     if row["unit"] != "fraction":
-        return row
+        return dict(row)
     changed = {}
     for name, value in row.items():
         if name in PERCENT_COLUMNS:
@@ -215,11 +209,11 @@ def _csv_cell(value: object) -> object:
     return value
 
 
-def _json_text(tables: Sequence[Table]) -> str:
-    return json.dumps(as_json(tables), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+def _json_text(sheets: Sequence[Sheet]) -> str:
+    return json.dumps(as_json(sheets), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-TEXT_FORMS: dict[str, Callable[[Sequence[Table]], str]] = {
+TEXT_FORMS: dict[str, Callable[[Sequence[Sheet]], str]] = {
     "md": markdown,
     "csv": comma_separated,
     "latex": latex,

@@ -131,16 +131,26 @@ def crossed(y: Numbers) -> Spread:
     return found if m == 1 else found + excess(of_mean(y.mean(-2)).variance, rest(y), m - 1)
 
 
+def of_contrast(sides: Sequence[Numbers]) -> Spread:
+    """Return the spread of the sum of the means of sides (..., n, m), each times its coefficient, under the same m eval seeds.
+
+    The parts: of each side with several sets, how its sets vary; and how the sum varies over seeds, beyond what the rest of all
+    sides explains. A side with one set is taken as given.
+    """
+    m = sides[0].shape[-1]
+    found = none(sides[0].mean((-1, -2)))
+    for y in sides:
+        if y.shape[-2] > 1:
+            found = found + of_mean(y.mean(-1))
+    if m == 1:
+        return found
+    by_seed = of_mean(sum(y.mean(-2) for y in sides[1:]) + sides[0].mean(-2))
+    return found + excess(by_seed.variance, sum(rest(y) for y in sides[1:]) + rest(sides[0]), m - 1)
+
+
 def of_difference(first: Numbers, second: Numbers) -> Spread:
     """Return the spread of mean(first) - mean(second), (..., n1, m) and (..., n2, m) under the same m eval seeds.
 
-    What a seed does to both cancels. The parts: of each side with several sets, how its sets vary; and how the difference
-    varies over seeds, beyond what the rest of both explains. A side with one set is taken as given.
+    What a seed does to both cancels.
     """
-    m = first.shape[-1]
-    sides = [of_mean(y.mean(-1)) for y in (first, second) if y.shape[-2] > 1]
-    found = sum(sides[1:], sides[0]) if sides else none(first.mean((-1, -2)))
-    if m == 1:
-        return found
-    by_seed = of_mean(first.mean(-2) - second.mean(-2))
-    return found + excess(by_seed.variance, rest(first) + rest(second), m - 1)
+    return of_contrast((first, -second))

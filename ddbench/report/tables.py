@@ -51,6 +51,8 @@ class Table:
     rows: tuple[Row, ...]
     notes: tuple[str, ...]
     """Printed under the table: the protocol, the teacher, how intervals and differences are made."""
+    protocol: Mapping[str, Any]
+    """The recipe of all its students."""
 
     def better(self, difference: Difference) -> int:
         """Return 1 where the interval says better than random, -1 where it says worse, 0 where it does not say."""
@@ -134,7 +136,15 @@ def _table(title: str, every: Sequence[Record], metric: str, code: Code) -> Tabl
     block = _metric_block(records[0], metric)
     under = notes.under_table(records, rows, left_out=left_out)
     return Table(
-        grouping.heading_of(records[0]), title, metric, block.unit, block.higher_is_better, tuple(names.values()), rows, under
+        heading=grouping.heading_of(records[0]),
+        title=title,
+        metric=metric,
+        unit=block.unit,
+        higher_is_better=block.higher_is_better,
+        students=tuple(names.values()),
+        rows=rows,
+        notes=under,
+        protocol=records[0].protocol,
     )
 
 

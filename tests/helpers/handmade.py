@@ -19,6 +19,10 @@ PROTOCOL = {
 }
 
 
+RECIPE = ("augment", "batch", "steps")
+"""Parts of the protocol that may be changed."""
+
+
 def sha(*parts: object) -> str:
     return hashlib.sha256(repr(parts).encode()).hexdigest()
 
@@ -28,7 +32,8 @@ def record(top1: float = 0.5, **changes: Any) -> Record:
 
     Args:
         top1: The metric.
-        changes: Fields of the cell by name; `options`, `version`, `code`, `smoke`, `made`, `set_sha`, `fitting`, `metrics`,
+        changes: Fields of the cell by name; of the protocol, those of `RECIPE`; `options`,
+            `version`, `code`, `smoke`, `made`, `set_sha`, `fitting`, `metrics`,
             `dtype`, `protocol_sha256`, `shape`, `teacher_key`, `numerics`; whatever is not given is that of a plain digits cell.
     """
     cell = {
@@ -54,12 +59,13 @@ def record(top1: float = 0.5, **changes: Any) -> Record:
     fitting = changes.pop("fitting", {})
     teacher_key = changes.pop("teacher_key", "7" * 20 if cell["teacher"] else None)
     bytes_ = changes.pop("bytes", {"images": 6400, "labels": 800})
+    recipe = {**PROTOCOL, "name": cell["protocol"], **{name: changes.pop(name) for name in RECIPE if name in changes}}
     content = {
         "ddbench_version": "0.1.0",
         "numerics_version": numerics,
         "cell": cell,
         "options": {"synthesizer": {"values": options, "sources": dict.fromkeys(options, "default")}},
-        "protocol": {**PROTOCOL, "name": cell["protocol"]},
+        "protocol": recipe,
         "protocol_sha256": protocol_sha,
         "student": {"name": cell["student"], "version": 1, "shape": list(shape), "num_classes": 10, "fitting": fitting},
         "plugins": [_plugin("synthesizer", cell["synthesizer"], version, code)],
