@@ -33,8 +33,8 @@ LINES = [
         "suites",
     },
     {"report"},
-    {"authoring", "cli", "notebook"},
     {"testing"},
+    {"authoring", "cli", "notebook"},
 ]
 NO_TORCH_AT_ALL = {"authoring", "errors", "api", "options", "hookspecs", "provenance", "records", "settings", "progress", "report"}
 NO_TORCH_AT_IMPORT = NO_TORCH_AT_ALL | LINES[2] | {"seeding", "cli"}

@@ -91,6 +91,14 @@ class Bench:
         asked = method.needs(self.data.facts)
         return DistilledStage(method, self.data.facts, ipc, seed, self._stages(asked, request), self.precision)
 
+    def prepared(
+        self, synthesizer: Synthesizer, *, ipc: int, options: Mapping[str, Any] | None = None
+    ) -> tuple[DistilledStage, making.Session]:
+        """Return a stage, and a session that holds all it needs."""
+        session, stage = self.session(), self.stage(synthesizer, ipc=ipc, options=options)
+        self._preload(session, stage.needs)
+        return stage, session
+
     def context(self, asked: Mapping[str, Need], *, options: Mapping[str, Any] | None = None, seed: int = 0) -> StageContext:
         """Return what a part is given at its start: everything it asks for, made; `options` as for `stage`."""
         session, stages = self.session(), self._stages(asked, Request((), options=dict(options or {})))
@@ -109,11 +117,19 @@ class Bench:
         context.kept, context.stop_after = kept, stop_after
         return context
 
-    def evaluation(self, scope: str = "student", *, logits: Tensor | None = None, seed: int = 0) -> StudentEvaluation:
+    def evaluation(
+        self,
+        scope: str = "student",
+        *,
+        needs: Mapping[str, Any] | None = None,
+        logits: Tensor | None = None,
+        seed: int = 0,
+    ) -> StudentEvaluation:
         """Return what an evaluator is given: a set of two real images a class, and a toy student of random weights.
 
         Args:
-            scope: The evaluator's own; `set` is shown no student.
+            scope: The evaluator's own; `set` is shown no student and no test image.
+            needs: What it asked for, made: `bench.context(asked).needs`.
             logits: What the student answers on the test split, float32 (N, classes); its own answers unless given.
             seed: Another one, another student.
         """
@@ -129,9 +145,10 @@ class Bench:
             soft_label_bytes=0,
             device=torch.device("cpu"),
             generator=generator_for("evaluation", 0),
-            test=TestSplit(self.data),
+            test=TestSplit(self.data, locked=scope != "student"),
             view=TestView(),
             precision=Precision(),
+            needs=needs or {},
             _logits=logits,
         )
 

@@ -25,7 +25,10 @@ SCOPES = ("student", "set")
 
 
 class EvaluatorConformance:
-    """Contracts of an evaluator, each a test. Set `evaluator`; the rest has defaults."""
+    """Contracts of an evaluator, each a test. Set `evaluator`; the rest has defaults.
+
+    Options of what it needs go under the need's name, `classifier.epochs`.
+    """
 
     evaluator: ClassVar[Any]
     options: ClassVar[Mapping[str, Any]] = {}
@@ -35,16 +38,22 @@ class EvaluatorConformance:
     @pytest.fixture
     def bench(self, tmp_path: Path) -> Bench:
         """A bench with a store of its own."""
-        return Bench(tmp_path / "store")
+        return self.new_bench(tmp_path / "store")
+
+    def new_bench(self, root: Path) -> Bench:
+        """Return a bench with its store under `root`."""
+        return Bench(root)
 
     @property
     def values(self) -> Any:
         """The evaluator's options."""
-        return self.evaluator.options(**self.options)
+        return self.evaluator.options(**{name: value for name, value in self.options.items() if "." not in name})
 
     def context(self, bench: Bench, *, logits: Tensor | None = None, seed: int = 0) -> StudentEvaluation:
         """Return what the evaluator is given; `logits` are what the student answers on the test split, its own unless given."""
-        return bench.evaluation(self.evaluator.scope, logits=logits, seed=seed)
+        own = {name: value for name, value in self.options.items() if "." in name}
+        needs = bench.context(self.evaluator.needs(self.values, bench.data.facts), options=own).needs
+        return bench.evaluation(self.evaluator.scope, needs=needs, logits=logits, seed=seed)
 
     def measured(self, context: StudentEvaluation) -> tuple[Sequence[Metric], Mapping[str, Tensor]]:
         """Return metrics and the tensors to be kept beside the record."""
@@ -52,7 +61,7 @@ class EvaluatorConformance:
         return answer if isinstance(answer, tuple) else (answer, {})
 
     def test_its_scope_is_student_or_set(self) -> None:
-        """Say `scope = "student"` for what looks at the trained student, `"set"` for what looks at the distilled set alone."""
+        """Say `scope = "student"` for what looks at the trained student, `"set"` for what looks at the distilled set."""
         assert self.evaluator.scope in SCOPES, f"its scope is {self.evaluator.scope!r}; student or set is meant"
 
     def test_metrics_are_finite_numbers_with_different_names(self, bench: Bench) -> None:

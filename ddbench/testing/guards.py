@@ -29,13 +29,16 @@ STEPS = (1e-2, 3e-3, 1e-3)
 """Of finite differences, in units of the tensor's own scale: one may meet a kink or drown in rounding, hardly all."""
 
 
+CUDNN = ("enabled", "benchmark", "deterministic")
+"""Flags that a plugin leaves alone."""
+
+
 class Interrupted(Exception):
     """Stands for a kill."""
 
 
 def global_state() -> dict[str, Any]:
     """Return everything global that no plugin may change, by what it is called."""
-    backends = torch.backends
     return {
         "torch's global generator": torch.get_rng_state().numpy().tobytes(),
         "numpy's global generator": np.random.get_state()[1].tobytes(),  # type: ignore[index]  # noqa: NPY002 - the legacy state is what is guarded
@@ -47,7 +50,7 @@ def global_state() -> dict[str, Any]:
         "number of threads": torch.get_num_threads(),
         "deterministic algorithms": torch.are_deterministic_algorithms_enabled(),
         "precision of float32 products": torch.get_float32_matmul_precision(),
-        "cudnn flags": (backends.cudnn.enabled, backends.cudnn.benchmark, backends.cudnn.deterministic),
+        "cudnn flags": tuple(getattr(torch.backends.cudnn, name) for name in CUDNN),
         "environment variables": dict(os.environ),
         "working directory": str(Path.cwd()),
     }
@@ -67,13 +70,30 @@ def nothing_global_changes() -> Iterator[None]:
         yield
     finally:
         changed = changes(before)
-        torch.set_grad_enabled(before["grad mode"])
-        torch.set_num_threads(before["number of threads"])
-        torch.set_default_dtype(before["default dtype"])
-        backends = torch.backends.cudnn
-        backends.enabled, backends.benchmark, backends.deterministic = before["cudnn flags"]
-        torch.use_deterministic_algorithms(before["deterministic algorithms"])
+        _put_back(before, changed)
     assert changed == [], f"it changed what is global: {', '.join(changed)}"
+
+
+def _put_back(before: Mapping[str, Any], changed: Sequence[str]) -> None:
+    """Set what changed, where it can be set, so that later checks begin as the first did."""
+    setters: dict[str, Callable[[Any], object]] = {
+        "grad mode": torch.set_grad_enabled,
+        "default dtype": torch.set_default_dtype,
+        "default device": torch.set_default_device,
+        "number of threads": torch.set_num_threads,
+        "deterministic algorithms": torch.use_deterministic_algorithms,
+        "precision of float32 products": torch.set_float32_matmul_precision,
+        "cudnn flags": _set_cudnn,
+        "working directory": os.chdir,
+    }
+    for name in changed:
+        if name in setters:
+            setters[name](before[name])
+
+
+def _set_cudnn(flags: Sequence[bool]) -> None:
+    for name, flag in zip(CUDNN, flags, strict=True):
+        setattr(torch.backends.cudnn, name, flag)
 
 
 def every_option_has_help(model: Any) -> None:

@@ -46,7 +46,11 @@ class ObjectiveConformance:
     @pytest.fixture
     def bench(self, tmp_path: Path) -> Bench:
         """A bench that knows the objective."""
-        return Bench(tmp_path / "store", parts={"objective": [self.objective]})
+        return self.new_bench(tmp_path / "store")
+
+    def new_bench(self, root: Path) -> Bench:
+        """Return a bench with its store under `root`."""
+        return Bench(root, parts={"objective": [self.objective]})
 
     @property
     def values(self) -> Any:
@@ -75,6 +79,7 @@ class ObjectiveConformance:
         return torch.randn(len(labels), *bench.data.facts.shape, generator=generator_for("conformance images")), labels
 
     def test_loss_and_gradient_are_finite_float32_and_carry_no_graph(self, bench: Bench) -> None:
+        """Return `loss.detach()` and the gradient of `torch.autograd.grad`, both float32; lower what overflows."""
         images, labels = self.images(bench)
         loss, gradient = self.start(bench).loss_and_grad(images, labels, 0)
         assert (loss.dtype, loss.dim()) == (torch.float32, 0)
@@ -86,17 +91,20 @@ class ObjectiveConformance:
         assert not gradient.requires_grad
 
     def test_the_same_job_and_step_give_the_same_answer(self, bench: Bench) -> None:
+        """Draw from `generator_for(purpose, job.seed, job.index, step)`, from nothing global."""
         images, labels = self.images(bench)
         first, second = (self.start(bench).loss_and_grad(images, labels, 0) for _ in range(2))
         assert first[0].equal(second[0])
         assert first[1].equal(second[1])
 
     def test_another_distill_seed_draws_something_else_where_anything_is_drawn(self, bench: Bench) -> None:
+        """Let draws depend on `job.seed`; say `seeded = False` for an objective that draws nothing."""
         images, labels = self.images(bench)
         first, second = (self.start(bench, seed=seed).loss_and_grad(images, labels, 0) for seed in (0, 1))
         assert first[1].equal(second[1]) is not self.seeded
 
     def test_the_gradient_is_the_slope_of_the_loss(self, bench: Bench) -> None:
+        """Differentiate the loss that is returned; say `exact = False` where terms are left out on purpose."""
         if not self.exact:
             pytest.skip("the gradient leaves terms out on purpose")
         images, labels = self.images(bench)
@@ -109,6 +117,7 @@ class ObjectiveConformance:
         assert slope_error(loss_of, images, gradient) < self.tolerance
 
     def test_images_teacher_train_split_and_everything_global_are_left_as_they_were(self, bench: Bench) -> None:
+        """Work on `images.detach().clone()`, and leave modes, weights, hooks and flags as they are."""
         images, labels = self.images(bench)
         given, named = images.clone(), labels.clone()
         context = self.context(bench)
@@ -123,6 +132,7 @@ class ObjectiveConformance:
 
     @pytest.mark.parametrize("after", [1, 2])
     def test_a_resume_from_its_state_goes_on_with_the_same_answers(self, bench: Bench, after: int) -> None:
+        """Return in `state` all that decides later answers besides images and step, and take it back in `load`."""
         images, labels = self.images(bench)
         whole, resumed = self.start(bench), self.start(bench)
         for step in range(after):
@@ -134,6 +144,7 @@ class ObjectiveConformance:
             assert first[1].equal(second[1])
 
     def test_a_step_can_be_taken_back(self, bench: Bench) -> None:
+        """Let `load` replace all that a step changed."""
         images, labels = self.images(bench)
         matching = self.start(bench)
         matching.loss_and_grad(images, labels, 0)
@@ -145,6 +156,7 @@ class ObjectiveConformance:
         assert first[1].equal(second[1])
 
     def test_its_space_is_known_and_what_it_keeps_is_finite(self, bench: Bench) -> None:
+        """Name `normalised` or `zca` in `space`; return a learned step size as `lr`, float32 (1,)."""
         matching = self.start(bench)
         matching.loss_and_grad(*self.images(bench), 0)
         assert matching.space in {"normalised", "zca"}
@@ -154,6 +166,7 @@ class ObjectiveConformance:
             assert (extras["lr"].dtype, tuple(extras["lr"].shape)) == (torch.float32, (1,))
 
     def test_the_work_it_tells_names_a_network_that_there_is(self, bench: Bench) -> None:
+        """Return `Work(network, passes)` with a network that can be fitted to the images, or `Work()`."""
         facts = bench.data.facts
         work: Work = self.objective.work(self.values, facts, len(self.job(bench).labels))
         assert work.passes >= 0
@@ -161,14 +174,16 @@ class ObjectiveConformance:
             resolve(work.network, bench.plugins.all("network"), shape=facts.shape, num_classes=facts.num_classes)
 
     def test_the_harness_runs_it_twice_alike_and_the_test_split_stays_locked(self, bench: Bench, tmp_path: Path) -> None:
+        """Draw from the job and the step alone, and look at `ctx.train` alone."""
         descent, session = Descent(self.objective, self.values), bench.session()
         needs = {name: value for name, value in self.options.items() if "." in name}
         first = bench.distil(descent, ipc=self.ipc, options=needs, session=session)
         assert session.test.locked
-        other = Bench(tmp_path / "other", parts=bench.parts)
-        assert other.distil(descent, ipc=self.ipc, options=needs).sha256 == first.sha256
+        other = self.new_bench(tmp_path / "other").distil(descent, ipc=self.ipc, options=needs)
+        assert other.sha256 == first.sha256, "run twice with one seed in the harness, it gave two sets"
 
-    def test_every_option_has_help_and_unknown_ones_are_refused(self) -> None:
+    def test_every_option_has_help_and_bounds_and_unknown_ones_are_refused(self) -> None:
+        """Subclass `ddbench.Options`; describe every field and bound every number: `Field(default=…, ge=0, description=…)`."""
         every_option_has_help(self.objective.options)
 
 

@@ -50,7 +50,11 @@ class PriorConformance:
     @pytest.fixture
     def bench(self, tmp_path: Path) -> Bench:
         """A bench that knows the prior."""
-        return Bench(tmp_path / "store", priors=[self.prior])
+        return self.new_bench(tmp_path / "store")
+
+    def new_bench(self, root: Path) -> Bench:
+        """Return a bench with its store under `root`."""
+        return Bench(root, priors=[self.prior])
 
     @cached_property
     def values(self) -> Any:
@@ -93,6 +97,7 @@ class PriorConformance:
                     yield space, how, found
 
     def test_it_says_what_it_is(self, bench: Bench) -> None:
+        """Give `licence`, `external_data` and `gated`; load with the spaces that `spaces` names."""
         assert isinstance(self.prior.licence, str)
         assert self.prior.licence
         assert isinstance(self.prior.external_data, bool)
@@ -100,12 +105,14 @@ class PriorConformance:
         assert list(self.loaded(bench).spaces) == list(self.prior.spaces(self.values, bench.data.facts))
 
     def test_its_spaces_have_different_names_and_each_can_be_begun_in(self, bench: Bench) -> None:
+        """Know at least one way (`sample`, `class_mean`, `encode`, `noise`) to begin in every space."""
         spaces = list(self.prior.spaces(self.values, bench.data.facts))
         assert spaces
         assert len(set(spaces)) == len(spaces)
         assert {space for space, _, _ in self.starts(bench, self.loaded(bench))} == set(spaces)
 
     def test_fitting_gives_the_same_bytes_again_and_finite_weights(self, bench: Bench) -> None:
+        """Draw from `ctx.generator` alone; return finite tensors, and a card of JSON values."""
         first, card = self.prior.fit(self.context(bench), self.values)
         second, _ = self.prior.fit(self.context(bench), self.values)
         assert set(first) == set(second)
@@ -115,6 +122,7 @@ class PriorConformance:
 
     @pytest.mark.parametrize("kept", [1, 2])
     def test_a_fit_killed_after_a_checkpoint_ends_with_the_same_bytes(self, bench: Bench, kept: int) -> None:
+        """Keep in `ctx.checkpoint` all that decides what follows, and go on from `ctx.resumed()`."""
         killed = self.context(bench, stop_after=kept)
         try:
             self.prior.fit(killed, self.values)
@@ -126,6 +134,7 @@ class PriorConformance:
             pytest.skip("it keeps fewer checkpoints")
 
     def test_nothing_global_is_changed_and_the_train_split_is_left_as_it_was(self, bench: Bench) -> None:
+        """Seed and set nothing global; use `torch.no_grad()` as a context."""
         context = self.context(bench)
         with nothing_is_touched(bench, context):
             weights, _ = self.prior.fit(context, self.values)
@@ -135,6 +144,7 @@ class PriorConformance:
                 prior.decode(z)
 
     def test_weights_of_another_shape_are_refused(self, bench: Bench) -> None:
+        """Compare weights with `facts` in `load`, and raise `PriorMismatch` where they do not belong together."""
         weights = self.fitted(bench)
         if not weights:
             pytest.skip("it has no weights")
@@ -144,6 +154,7 @@ class PriorConformance:
             self.prior.load(weights, self.values, other)
 
     def test_latents_begin_alike_from_equal_generators_with_a_row_for_each_label(self, bench: Bench) -> None:
+        """Draw from the given generator; return a float row for each label, without a gradient, something of it free."""
         prior = self.loaded(bench)
         for space, how, z in self.starts(bench, prior):
             again = self.begin(bench, prior, space, how)
@@ -160,6 +171,7 @@ class PriorConformance:
 
     @pytest.mark.parametrize("how", ["sample", "noise"])
     def test_another_generator_draws_other_latents(self, bench: Bench, how: How) -> None:
+        """Draw from the given generator for `sample` and `noise`."""
         prior = self.loaded(bench)
         pairs = [(self.begin(bench, prior, space, how), self.begin(bench, prior, space, how, seed=1)) for space in prior.spaces]
         drawn = [(first, second) for first, second in pairs if first is not None and second is not None]
@@ -169,12 +181,14 @@ class PriorConformance:
             assert any(not tensor.equal(second.tensors[name]) for name, tensor in first.free.items())
 
     def test_a_space_that_it_has_not_is_refused(self, bench: Bench) -> None:
+        """Raise `BadRequest`, naming the spaces that there are."""
         prior, labels = self.loaded(bench), torch.arange(bench.data.facts.num_classes)
         for how in HOWS:
             with pytest.raises(BadRequest):
                 prior.init_latents(labels, "no such space", how=how, real=None, generator=generator_for("conformance"))
 
     def test_decoded_images_are_finite_float32_of_the_right_shape_and_range(self, bench: Bench) -> None:
+        """Decode to float32 (N, C, H, W) within `value_range`."""
         prior = self.loaded(bench)
         for _, _, z in self.starts(bench, prior):
             images = prior.decode(z)
@@ -186,6 +200,7 @@ class PriorConformance:
                 assert low - 1e-4 <= float(images.detach().min()) <= float(images.detach().max()) <= high + 1e-4
 
     def test_each_row_is_decoded_by_itself_and_always_alike(self, bench: Bench) -> None:
+        """Use no batch statistics, and draw nothing, in `decode`."""
         prior = self.loaded(bench)
         for _, _, z in self.starts(bench, prior):
             whole = prior.decode(z)
@@ -194,6 +209,7 @@ class PriorConformance:
             torch.testing.assert_close(parts, whole, rtol=1e-4, atol=1e-5)
 
     def test_decoding_is_differentiable_and_the_chunked_gradient_is_the_whole_one(self, bench: Bench) -> None:
+        """Decode with operations that carry gradients, each row by itself."""
         prior = self.loaded(bench)
         for _, _, z in self.starts(bench, prior):
             pull = torch.randn(len(z), *bench.data.facts.shape, generator=generator_for("conformance pull"))
@@ -206,6 +222,7 @@ class PriorConformance:
                 torch.testing.assert_close(chunked, gradient, rtol=1e-4, atol=1e-5 * max(1.0, float(gradient.abs().max())))
 
     def test_the_gradient_of_decoded_images_is_their_slope(self, bench: Bench) -> None:
+        """Let autograd find it; a gradient of your own must be that of the images."""
         prior = self.loaded(bench)
         for _, _, z in self.starts(bench, prior):
             pull = torch.randn(len(z), *bench.data.facts.shape, generator=generator_for("conformance pull"))
@@ -214,6 +231,7 @@ class PriorConformance:
                     assert slope_error(_value(prior, z, name, pull), z.tensors[name], gradient) < self.tolerance
 
     def test_no_gradient_of_its_own_weights_is_kept(self, bench: Bench) -> None:
+        """Freeze the weights in `load`: `requires_grad_(False)`."""
         weights = self.fitted(bench)
         before = {name: weight.clone() for name, weight in weights.items()}
         prior = self.prior.load(weights, self.values, bench.data.facts)
@@ -224,6 +242,7 @@ class PriorConformance:
         assert not any(weight.requires_grad or weight.grad is not None for weight in weights.values())
 
     def test_a_finer_space_begins_with_the_same_images_in_fresh_tensors(self, bench: Bench) -> None:
+        """Return in `advance` detached clones that decode to the same images."""
         prior = self.loaded(bench)
         for space, _, z in self.starts(bench, prior):
             for finer in _behind(prior, space):
@@ -239,6 +258,7 @@ class PriorConformance:
                 assert prior.decode(z).equal(before)
 
     def test_only_a_finer_space_can_be_advanced_to(self, bench: Bench) -> None:
+        """Raise `BadRequest` for the same space, a coarser one, and one that there is not."""
         prior = self.loaded(bench)
         for space, _, z in self.starts(bench, prior):
             for other in {*prior.spaces, "no such space"} - set(_behind(prior, space)):
@@ -246,6 +266,7 @@ class PriorConformance:
                     prior.advance(z, other)
 
     def test_regularising_works_in_place_and_twice_is_once(self, bench: Bench) -> None:
+        """Change tensors in place (`clamp_`), by a rule that a second time changes nothing."""
         prior = self.loaded(bench)
         for _, _, z in self.starts(bench, prior):
             tensors = dict(z.tensors)
@@ -259,6 +280,7 @@ class PriorConformance:
             assert all(bool(tensor.isfinite().all()) for tensor in z.tensors.values())
 
     def test_regularising_puts_nan_and_infinity_right(self, bench: Bench) -> None:
+        """Call `nan_to_num_` before clamping; say `clips = False` for latents that may hold anything."""
         if not self.clips:
             pytest.skip("its latents may hold anything")
         prior = self.loaded(bench)
@@ -270,6 +292,7 @@ class PriorConformance:
             assert bool(prior.decode(z).isfinite().all())
 
     def test_a_snapshot_decodes_as_before_whatever_steps_follow(self, bench: Bench) -> None:
+        """Decode from the tensors of the latents given, from nothing kept aside."""
         prior = self.loaded(bench)
         for _, _, z in self.starts(bench, prior):
             kept, before = z.snapshot(), prior.decode(z).clone()
@@ -278,11 +301,13 @@ class PriorConformance:
             assert prior.decode(kept).equal(before)
 
     def test_beginning_draws_from_the_given_generator_alone(self, bench: Bench) -> None:
+        """Draw from the given generator alone."""
         prior = self.loaded(bench)
         with nothing_global_changes():
             assert list(self.starts(bench, prior))
 
-    def test_every_option_has_help_and_unknown_ones_are_refused(self) -> None:
+    def test_every_option_has_help_and_bounds_and_unknown_ones_are_refused(self) -> None:
+        """Subclass `ddbench.Options`; describe every field and bound every number: `Field(default=…, ge=0, description=…)`."""
         every_option_has_help(self.prior.options)
 
 

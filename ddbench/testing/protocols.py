@@ -34,7 +34,11 @@ class ProtocolConformance:
     @pytest.fixture
     def bench(self, tmp_path: Path) -> Bench:
         """A bench with a store of its own."""
-        return Bench(tmp_path / "store")
+        return self.new_bench(tmp_path / "store")
+
+    def new_bench(self, root: Path) -> Bench:
+        """Return a bench with its store under `root`."""
+        return Bench(root)
 
     def data(self, bench: Bench) -> StudentData:
         """Return `ipc` real images a class, and the toy teacher where the protocol asks one."""

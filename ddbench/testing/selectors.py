@@ -38,7 +38,11 @@ class SelectorConformance:
     @pytest.fixture
     def bench(self, tmp_path: Path) -> Bench:
         """A bench that knows the selector."""
-        return Bench(tmp_path / "store", parts={"selector": [self.selector]})
+        return self.new_bench(tmp_path / "store")
+
+    def new_bench(self, root: Path) -> Bench:
+        """Return a bench with its store under `root`."""
+        return Bench(root, parts={"selector": [self.selector]})
 
     @property
     def values(self) -> Any:
@@ -78,6 +82,7 @@ class SelectorConformance:
         return Candidate(*self.real(bench, shifted=SHIFTED), loss=torch.tensor(2.0), step=10)
 
     def test_a_score_is_a_finite_number_and_always_the_same(self, bench: Bench) -> None:
+        """Return `float(…)`, and draw nothing that the job does not decide."""
         judge, candidate = self.start(bench), self.better(bench)
         scores = [judge.score(candidate), judge.score(candidate), self.start(bench).score(candidate)]
         assert isinstance(scores[0], float)
@@ -85,21 +90,25 @@ class SelectorConformance:
         assert scores == [scores[0]] * 3
 
     def test_lower_is_better(self, bench: Bench) -> None:
+        """Return how far a candidate is from what is wanted: the lowest score is handed on."""
         judge = self.start(bench)
         assert judge.score(self.better(bench)) < judge.score(self.worse(bench))
 
     def test_a_score_does_not_depend_on_candidates_seen_before(self, bench: Bench) -> None:
+        """Keep nothing between two calls of `score`."""
         judge = self.start(bench)
         judge.score(self.worse(bench))
         assert judge.score(self.better(bench)) == self.start(bench).score(self.better(bench))
 
     def test_the_order_of_images_does_not_matter(self, bench: Bench) -> None:
+        """Take means over images, or over the images of each class."""
         judge, candidate = self.start(bench), self.worse(bench)
         order = torch.arange(len(candidate.labels)).flip(0)
         turned = Candidate(candidate.images[order], candidate.labels[order], candidate.loss, candidate.step)
         assert judge.score(turned) == pytest.approx(judge.score(candidate), rel=1e-4)
 
     def test_candidate_classifier_train_split_and_everything_global_are_left_as_they_were(self, bench: Bench) -> None:
+        """Work on copies, under `torch.no_grad()`, and leave modes, hooks and flags as they are."""
         candidate, context = self.worse(bench), self.context(bench)
         before = candidate.images.clone()
         with nothing_is_touched(bench, context):
@@ -108,5 +117,6 @@ class SelectorConformance:
         assert not candidate.images.requires_grad
         assert candidate.images.grad is None
 
-    def test_every_option_has_help_and_unknown_ones_are_refused(self) -> None:
+    def test_every_option_has_help_and_bounds_and_unknown_ones_are_refused(self) -> None:
+        """Subclass `ddbench.Options`; describe every field and bound every number: `Field(default=…, ge=0, description=…)`."""
         every_option_has_help(self.selector.options)

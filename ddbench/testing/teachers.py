@@ -48,7 +48,11 @@ class TeacherConformance:
     @pytest.fixture
     def bench(self, tmp_path: Path) -> Bench:
         """A bench with a store of its own."""
-        return Bench(tmp_path / "store")
+        return self.new_bench(tmp_path / "store")
+
+    def new_bench(self, root: Path) -> Bench:
+        """Return a bench with its store under `root`."""
+        return Bench(root)
 
     @property
     def values(self) -> Any:
