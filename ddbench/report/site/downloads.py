@@ -5,18 +5,27 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ddbench.report.layout import Marks, bytes_text, change, score, seconds_text
+from ddbench.report.site import claims
 from ddbench.report.site.texts import cut, page_name
 
 if TYPE_CHECKING:
     from ddbench.report.columns import Result
+    from ddbench.report.published import Published
     from ddbench.report.site.board import Board, Line, Ranking
+    from ddbench.report.site.claims import Stated
 
 MOST_BYTES = 1_500_000
 """Of one file: well below the 2 MB that no page exceeds."""
+
+SCRIPT_COLUMNS = (
+    *("ranking", "url", "method", "level", "rank_from", "rank_to", "rank", "tie_group", "unranked"),
+    *("top1", "low", "high", "score", "difference", "verdict", "change", "control", "n", "bytes", "size", "seconds", "time"),
+)
+"""What the page's table knows of a row."""
 
 FORMULA = ("=", "+", "-", "@")
 """How text begins that a spreadsheet would run."""
@@ -24,25 +33,31 @@ FORMULA = ("=", "+", "-", "@")
 Row = dict[str, Any]
 
 
-def scripts(board: Board) -> Iterator[tuple[str, bytes]]:
+def scripts(board: Board, stated: Sequence[Stated] = ()) -> Iterator[tuple[str, bytes]]:
     """Give the script files that hold the table, in the order in which the page must load them.
 
     A file calls `ddbench.add("rankings", [...])` or `ddbench.add("rows", [...])`; rows are lists in the order of `columns`, which
     the first file sets.
     """
     rows = [_script_row(number, ranking, line) for number, ranking in enumerate(board.rankings) for line in ranking.lines]
-    columns = list(rows[0]) if rows else []
-    heads = [json.dumps(script_ranking(ranking)) for ranking in board.rankings]
-    start = f'"use strict";\nddbench.columns = {json.dumps(columns)};\n'
-    files = [*_calls("rankings", heads), *_calls("rows", [json.dumps(list(row.values())) for row in rows])] or [""]
+    methods = {line.method for _, line in board.lines}
+    rows += [
+        _script_claim(number, one, methods) for number, group in enumerate(stated, len(board.rankings)) for one in group.claims
+    ]
+    heads = [json.dumps(head) for head in (*map(_script_ranking, board.rankings), *map(_script_stated, stated))]
+    start = f'"use strict";\nddbench.columns = {json.dumps(SCRIPT_COLUMNS)};\n'
+    files = [*_calls("rankings", heads), *_calls("rows", [json.dumps([row[name] for name in SCRIPT_COLUMNS]) for row in rows])] or [
+        ""
+    ]
     for number, text in enumerate(files, 1):
         content = (start if number == 1 else '"use strict";\n') + text
         yield f"data/board-{number}.js", content.replace("<", "\\u003c").encode("ascii")
 
 
-def tables(board: Board) -> Iterator[tuple[str, bytes]]:
+def tables(board: Board, stated: Sequence[Stated] = ()) -> Iterator[tuple[str, bytes]]:
     """Give every row as CSV and as JSON, each in as many files as keep them small."""
     rows = [flat_row(ranking, line) for ranking, line in board.lines]
+    rows += [_flat_claim(group, one, rows[0]) for group in stated for one in group.claims]
     for number, part in enumerate(_parts([json.dumps(row, ensure_ascii=False) for row in rows]) or [[]], 1):
         yield f"data/leaderboard-{number}.json", ("[\n" + ",\n".join(part) + "\n]\n").encode()
     header = list(rows[0]) if rows else ["method"]
@@ -86,10 +101,63 @@ def flat_row(ranking: Ranking, line: Line) -> Row:
         "bytes": round(line.bytes),
         "recover_seconds": _digits(line.row.seconds.get("recover")),
         "page": row_page(line),
+        "source": None,
     }
 
 
-def script_ranking(ranking: Ranking) -> Row:
+def _flat_claim(group: Stated, claim: Published, keys: Iterable[str]) -> Row:
+    """Return a published number with what is known of it; everything else is empty."""
+    known: Row = {
+        "method": claim.method,
+        "dataset": group.dataset,
+        "ipc": group.ipc,
+        "protocol": f"as published: {group.recipe}",
+        "label_regime": group.label_regime,
+        "student": group.student,
+        "level": claims.LEVEL,
+        "unranked_because": claims.WHY,
+        "top1_percent": percent(claim.value),
+        "source": claim.source,
+    }
+    return {**dict.fromkeys(keys), **known}
+
+
+def _script_stated(group: Stated) -> Row:
+    return {
+        "id": "",
+        "dataset": group.dataset,
+        "ipc": group.ipc or "any",
+        "protocol": f"as published: {group.recipe}",
+        "labels": group.label_regime,
+        "student": group.student.rpartition("/")[2],
+        "teacher": "",
+        "ranked": 0,
+        "control": None,
+        "claimed": True,
+    }
+
+
+def _script_claim(number: int, claim: Published, with_page: Container[str]) -> Row:
+    known: Row = {
+        "ranking": number,
+        "url": method_page(claim.method) if claim.method in with_page else "",
+        "method": claim.method,
+        "level": claims.LEVEL,
+        "rank": "",
+        "unranked": f"{claims.WHY}: {claim.source}",
+        "top1": percent(claim.value),
+        "score": claims.text(claim),
+        "verdict": 0,
+        "change": "",
+        "control": False,
+        "n": "",
+        "size": "",
+        "time": "",
+    }
+    return {name: known.get(name) for name in SCRIPT_COLUMNS}
+
+
+def _script_ranking(ranking: Ranking) -> Row:
     """Return what the page needs to know of a ranking."""
     heading = ranking.heading
     return {
@@ -100,9 +168,9 @@ def script_ranking(ranking: Ranking) -> Row:
         "labels": heading.label_regime,
         "student": cut(ranking.student),
         "teacher": cut(heading.teacher),
-        "title": cut(ranking.title),
         "ranked": ranking.ranked,
         "control": percent(ranking.control),
+        "claimed": False,
     }
 
 
@@ -128,6 +196,7 @@ def percent(value: float | None) -> float | None:
 
 
 def _script_row(number: int, ranking: Ranking, line: Line) -> Row:
+    """Return a line as the page's table needs it, in the order of `SCRIPT_COLUMNS`."""
     result = line.result
     low, high = result.estimate.interval or (None, None)
     difference = result.difference
@@ -150,6 +219,7 @@ def _script_row(number: int, ranking: Ranking, line: Line) -> Row:
         "difference": percent(difference.value if difference else None),
         "verdict": ranking.table.better(difference) if difference else 0,
         "change": change(ranking.table, difference, Marks()) if difference else "",
+        "control": line.row.control,
         "n": seed_counts(result),
         "bytes": round(line.bytes),
         "size": bytes_text(line.bytes),

@@ -10,7 +10,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 from ddbench.report.layout import Marks, bytes_text, change, score, seconds_text
-from ddbench.report.site import charts, details, downloads, pictures
+from ddbench.report.site import charts, claims, details, downloads, pictures
 from ddbench.report.site.board import by_method
 from ddbench.report.site.command import reproduce
 from ddbench.report.site.texts import Whole, cut
@@ -44,18 +44,25 @@ def site(board: Board, quarantine: Sequence[Quarantined] = ()) -> Iterator[tuple
     """Give the path and the bytes of every file of the site."""
     for name in ASSETS:
         yield f"assets/{name}", files(HERE).joinpath("assets", name).read_bytes()
-    scripts = list(downloads.scripts(board))
-    tables = list(downloads.tables(board))
+    stated = claims.stated(ranking.heading.dataset for ranking in board.rankings)
+    beside = claims.beside(list({id(ranking.table): ranking.table for ranking in board.rankings}.values()))
+    scripts = list(downloads.scripts(board, stated))
+    tables = list(downloads.tables(board, stated))
     yield from scripts
     yield from tables
     methods = by_method(board.rankings)
     yield (
         "index.html",
-        _page("index.html", "", **_index(board, methods, [name for name, _ in scripts], [name for name, _ in tables])),
+        _page(
+            "index.html",
+            "",
+            **_index(board, methods, [name for name, _ in scripts], [name for name, _ in tables]),
+            claims=sum(len(group.claims) for group in stated),
+        ),
     )
     yield "about.html", _page("about.html", "", **_about(board, quarantine))
     for name, lines in methods.items():
-        yield from _method_pages(name, lines)
+        yield from _method_pages(name, lines, claims.of_method(stated, name))
     shown: set[str] = set()
     for ranking, line in board.lines:
         found = pictures.beside(line.entries)
@@ -63,7 +70,15 @@ def site(board: Board, quarantine: Sequence[Quarantined] = ()) -> Iterator[tuple
             if picture.name not in shown:
                 shown.add(picture.name)
                 yield picture.name, picture.content
-        yield downloads.row_page(line), _page("row.html", "../", **_row(ranking, line, found))
+        yield (
+            downloads.row_page(line),
+            _page(
+                "row.html",
+                "../",
+                **_row(ranking, line, found),
+                published=claims.compared(beside.get((id(line.row), ranking.student), ())),
+            ),
+        )
 
 
 def _index(board: Board, methods: dict[str, Any], scripts: list[str], tables: list[str]) -> dict[str, Any]:
@@ -91,7 +106,7 @@ def _about(board: Board, quarantine: Sequence[Quarantined]) -> dict[str, Any]:
     }
 
 
-def _method_pages(name: str, lines: Sequence[tuple[Ranking, Line]]) -> Iterator[tuple[str, bytes]]:
+def _method_pages(name: str, lines: Sequence[tuple[Ranking, Line]], published: details.Facts) -> Iterator[tuple[str, bytes]]:
     parts = [lines[start : start + LINES_A_PAGE] for start in range(0, len(lines), LINES_A_PAGE)]
     whiskers = charts.differences(lines)
     verdicts = Counter(
@@ -106,6 +121,7 @@ def _method_pages(name: str, lines: Sequence[tuple[Ranking, Line]]) -> Iterator[
             name=name,
             lines=[(ranking, line, _numbers(ranking, line), whiskers.get(line.id)) for ranking, line in part],
             count=len(lines),
+            published=published,
             verdicts=verdicts,
             plugins=sorted({(b.distribution, b.distribution_version, str(b.version)) for _, one in lines for b in _made_by(one)}),
             pages=[downloads.method_page(name, one + 1) for one in range(len(parts))] if len(parts) > 1 else [],

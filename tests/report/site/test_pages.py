@@ -160,6 +160,21 @@ def test_rows_of_one_ranking_have_rank_intervals_and_an_incomplete_one_is_shown_
     assert order == ["dwa", "random", "sre2l", "herding"]
 
 
+def test_published_numbers_are_claimed_stand_in_no_ranking_and_beside_what_was_measured(tmp_path):
+    measured = nested("random", [[0.154], [0.15], [0.16], [0.155], [0.152]], dataset="cifar10", ipc=1, protocol="dc-hard/1")
+    site = built(saved(tmp_path / "records", *measured))
+    claimed = [row for row in rows_of(site) if row["level"] == "claimed"]
+    assert {row["dataset"] for row in claimed} == {"cifar10"}
+    assert all(row["rank_from"] is None and row["source"] and row["unranked_because"] for row in claimed)
+    assert all(row["protocol"].startswith("as published: ") for row in claimed)
+    benchmark = [row for row in claimed if (row["method"], row["ipc"], row["student"]) == ("random", 1, "ddbench/convnet3")]
+    assert 15.4 in [row["top1_percent"] for row in benchmark]
+    row = next(page.decode() for name, page in site.items() if name.startswith("row/"))
+    assert re.search(r"Published beside measured.*<th scope=\"row\">15\.4</th>.*<td>[+-]0\.\d</td><td>yes</td>", row, re.DOTALL)
+    assert "Published numbers of random" in next(page.decode() for name, page in site.items() if name.startswith("method/"))
+    assert not [row for row in rows_of(built(saved(tmp_path / "digits", *small_board()))) if row["level"] == "claimed"]
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_a_hostile_name_is_shown_as_text_and_names_no_file(tmp_path, name):
     options = {name: name}

@@ -65,7 +65,7 @@ window.ddbench = {
   function rankCell(cell) {
     const row = cell.getData();
     const ranking = window.ddbench.rankings[row.ranking];
-    if (row.rank_from === null) return make("span", { class: "quiet", title: row.unranked ?? "" }, "not ranked");
+    if (row.rank_from === null) return make("span", { class: "quiet", title: row.unranked ?? "" }, row.level === "claimed" ? "–" : "not ranked");
     const step = 44 / ranking.ranked;
     const bar = draw(
       "svg",
@@ -105,7 +105,7 @@ window.ddbench = {
 
   function changeCell(cell) {
     const row = cell.getData();
-    if (!row.change) return make("span", { class: "quiet" }, row.level === "claimed" ? "" : "control");
+    if (!row.change) return make("span", { class: "quiet" }, row.control ? "control" : "");
     const [value, interval] = row.change.replace(/ [▲▼]$/, "").split(/ (?=\[)/);
     const [mark, said] = { 1: ["▲", "better than random"], "-1": ["▼", "worse than random"], 0: ["", ""] }[row.verdict];
     return make(
@@ -133,11 +133,11 @@ window.ddbench = {
 
   let places = [];
 
-  /** Order rankings by a coordinate, those with nothing to rank last; rows are sorted inside their ranking and never across. */
+  /** Order rankings by a coordinate, those with nothing to rank and claims last; rows are sorted inside their ranking and never across. */
   function orderRankings(name) {
     const compare = (a, b) => (typeof a === "number" ? a - b : String(a).localeCompare(String(b)));
-    const order = window.ddbench.rankings.map((ranking, index) => ({ alone: ranking.ranked < 2, value: ranking[name], index }));
-    order.sort((a, b) => a.alone - b.alone || compare(a.value, b.value) || a.index - b.index);
+    const order = window.ddbench.rankings.map((ranking, index) => ({ late: ranking.claimed ? 2 : ranking.ranked < 2 ? 1 : 0, value: ranking[name], index }));
+    order.sort((a, b) => a.late - b.late || compare(a.value, b.value) || a.index - b.index);
     order.forEach(({ index }, place) => (places[index] = place));
   }
 
@@ -185,7 +185,7 @@ window.ddbench = {
     const ranking = window.ddbench.rankings[index];
     const strong = [ranking.dataset, `ipc ${ranking.ipc}`, ranking.student].join(" · ");
     const rest = [ranking.protocol, ranking.labels, ranking.teacher && `teacher ${ranking.teacher}`].filter(Boolean).join(" · ");
-    const total = ranking.ranked < 2 ? "nothing to rank" : `${ranking.ranked} ranked`;
+    const total = ranking.claimed ? "claimed" : ranking.ranked < 2 ? "nothing to rank" : `${ranking.ranked} ranked`;
     return make("span", { class: "ranking" }, make("strong", {}, strong), make("span", { class: "rest" }, rest), make("span", { class: "count" }, `${count} row${count === 1 ? "" : "s"}, ${total}`));
   }
 
