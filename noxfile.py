@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tomllib
+import zipfile
 from pathlib import Path
 
 import nox
@@ -12,7 +15,8 @@ nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.reuse_venv = "yes"
 nox.options.sessions = ["lint", "types", "tests"]
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).resolve().parent
+EXAMPLE = HERE / "plugins" / "ddbench-example"
 CODE = ["ddbench", "plugins", "tests", "benchmarks", "docs", "noxfile.py"]
 
 
@@ -63,6 +67,50 @@ def docs(session: nox.Session) -> None:
     install(session)
     session.run("pytest", "tests/docs", *session.posargs)
     session.run("python", "docs/site/build.py")
+
+
+@nox.session
+def example(session: nox.Session) -> None:
+    """Build ddbench and the example plugin, install both where nothing else of ours is, and use the plugin as a stranger would."""
+    folder = Path(session.create_tmp()).resolve()
+    built = {name: build(session, source, folder / name) for name, source in {"ddbench": HERE, "example": EXAMPLE}.items()}
+    session.install(*(str(wheel) for wheel, _ in built.values()), "pytest>=8.3", "mypy>=1.14", "ruff>=0.9")
+    session.chdir(folder)  # nothing is imported from the checkout
+    session.run("pytest", "-q", "-p", "no:cacheprovider", "--rootdir", str(EXAMPLE), str(EXAMPLE / "tests"))
+    session.run("mypy", "--config-file", str(EXAMPLE / "pyproject.toml"), "--cache-dir", str(folder / "mypy"))
+    session.run("ddbench", "plugin", "check", "kmeans")
+    store = str(folder / "store")
+    session.run("ddbench", "run", "kmeans", "--offline", "--store", store, *session.posargs)
+    first_project(session, folder, store)
+    session.install("--force-reinstall", "--no-deps", str(built["ddbench"][1]))  # the source distribution will do as well
+    session.run("ddbench", "run", "kmeans", "--offline", "--store", store)
+
+
+def build(session: nox.Session, source: Path, out: Path) -> tuple[Path, Path]:
+    """Return the wheel, built from the source distribution, and that; nothing that the packages hold may be missing."""
+    shutil.rmtree(out, ignore_errors=True)
+    session.install("build>=1.2")
+    session.run("python", "-m", "build", "--outdir", str(out), str(source))
+    (wheel,), (sdist,) = out.glob("*.whl"), out.glob("*.tar.gz")
+    packages = tomllib.loads((source / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
+    carried = set(zipfile.ZipFile(wheel).namelist())
+    for package in packages:
+        root = (source / package).parent
+        files = [path for path in (source / package).rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+        missing = sorted({str(path.relative_to(root)) for path in files} - carried)
+        if missing:
+            session.error(f"{wheel.name} lacks {', '.join(missing[:5])}")
+    return wheel, sdist
+
+
+def first_project(session: nox.Session, folder: Path, store: str) -> None:
+    """Begin a plugin, install it and run it, as its author's first minutes go."""
+    shutil.rmtree(folder / "ddbench-first", ignore_errors=True)
+    session.run("ddbench", "plugin", "new", "first")
+    session.install("-e", str(folder / "ddbench-first"))
+    session.run("pytest", "-q", "-p", "no:cacheprovider", str(folder / "ddbench-first"))
+    session.run("ruff", "check", str(folder / "ddbench-first"))
+    session.run("ddbench", "run", "first", "--offline", "--store", store)
 
 
 @nox.session
