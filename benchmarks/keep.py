@@ -1,5 +1,8 @@
 """Copies a store's records, with their predictions, into a folder of `benchmarks/results`; what is there already is never changed.
 
+Of each method's first distilled set the picture is kept as well, as `<distilled key>.png`, where it is small: the leaderboard
+shows it.
+
 python benchmarks/keep.py STORE benchmarks/results/NAME [--dataset D] [--protocol P]
 """
 
@@ -12,6 +15,8 @@ from pathlib import Path
 
 from ddbench.provenance import SUFFIX
 from ddbench.store import Store
+
+MOST_PICTURE_BYTES = 200_000
 
 
 def main() -> None:
@@ -37,7 +42,16 @@ def main() -> None:
             if source.is_file() and not target.exists():
                 shutil.copyfile(source, target)
                 kept += suffix == ".json"
+        if cell.distill_seed == 0:
+            keep_picture(arguments.store / "distilled" / record.distilled_key / "preview.png", arguments.out)
     print(f"{kept} records kept in {arguments.out}", file=sys.stderr)
+
+
+def keep_picture(picture: Path, out: Path) -> None:
+    """Copy a distilled set's picture under the set's key."""
+    target = out / f"{picture.parent.name}.png"
+    if picture.is_file() and picture.stat().st_size <= MOST_PICTURE_BYTES and not target.exists():
+        shutil.copyfile(picture, target)
 
 
 if __name__ == "__main__":
