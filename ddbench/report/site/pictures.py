@@ -19,6 +19,9 @@ MOST_BYTES = 1024**2
 MOST_PICTURES = 3
 """Of one line: of its first distilled sets."""
 
+SIDE = 360
+"""Pixels on the page of a picture's longer side, at most."""
+
 MOST_PIXELS = 4096 * 4096
 
 KEY = re.compile(r"[0-9a-f]{8,64}")
@@ -33,6 +36,13 @@ class Picture:
     content: bytes
     size: tuple[int, int]
     distill_seed: int
+
+    @property
+    def shown(self) -> tuple[int, int]:
+        """Width and height on the page: small ones times a whole number, so that their pixels stay sharp."""
+        longest = max(self.size)
+        factor = SIDE // longest if longest <= SIDE else SIDE / longest
+        return (max(1, round(self.size[0] * factor)), max(1, round(self.size[1] * factor)))
 
 
 def beside(entries: Sequence[Entry]) -> list[Picture]:

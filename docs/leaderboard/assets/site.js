@@ -105,7 +105,7 @@ window.ddbench = {
 
   function changeCell(cell) {
     const row = cell.getData();
-    if (!row.change) return make("span", { class: "quiet" }, row.control ? "control" : "");
+    if (!row.change) return make("span", { class: "quiet" }, row.control ? "control" : "–");
     const [value, interval] = row.change.replace(/ [▲▼]$/, "").split(/ (?=\[)/);
     const [mark, said] = { 1: ["▲", "better than random"], "-1": ["▼", "worse than random"], 0: ["", ""] }[row.verdict];
     return make(
