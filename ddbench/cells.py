@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from importlib.util import find_spec
@@ -287,7 +288,7 @@ def check_preset(request: Request, entries: Sequence[Entry]) -> None:
         raise UnknownName("preset", request.preset, known, see="the presets folder of each plugin")
 
 
-def presets_of(entry: Entry) -> dict[str, Preset]:
+def presets_of(entry: Entry) -> Mapping[str, Preset]:
     """Return a plugin thing's presets: `presets/<name>/*.toml` of its package, or `presets/*.toml` where it stands alone."""
     if entry.kind not in WITH_PRESETS:
         return {}
@@ -295,8 +296,14 @@ def presets_of(entry: Entry) -> dict[str, Preset]:
     spec = find_spec(package)
     if spec is None or spec.submodule_search_locations is None:
         return {}  # a plain module has no folder of its own
+    return _presets_in(package, entry.name, entry.owner.files_sha256)
+
+
+@cache
+def _presets_in(package: str, name: str, files_sha256: str) -> Mapping[str, Preset]:  # noqa: ARG001 - edited files are read again
+    """Return what the files of a package hold for one of its things; every request of a suite asks for it several times."""
     folder = files(package).joinpath("presets")
-    own = folder.joinpath(entry.name)
+    own = folder.joinpath(name)
     if own.is_dir():
         return read_presets(own)
     return {} if _has_folders(folder) else read_presets(folder)

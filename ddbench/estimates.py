@@ -148,8 +148,12 @@ class Estimates:
 
     def seconds(self, stage: NeedStage | DistilledStage | StudentStage, able: Abilities) -> float:
         """Return the nominal seconds of a stage on a device that can so much, from the same table that chooses its precision."""
-        work, precision = self.of(stage)
-        if work == NOTHING:
-            return 0.0
-        compiling = COMPILE_S if precision.compile else 0.0
-        return compiling + estimated_s(work, able, precision.dtype, compiled=precision.compile)
+        return seconds_of(*self.of(stage), able)
+
+
+def seconds_of(work: Work, precision: Precision, able: Abilities) -> float:
+    """Return the nominal seconds of so much work in a way, on a device that can so much."""
+    if work == NOTHING:
+        return 0.0
+    compiling = COMPILE_S if precision.compile else 0.0
+    return compiling + estimated_s(work, able, precision.dtype, compiled=precision.compile)

@@ -11,7 +11,7 @@ from ddbench.api.context import Precision
 from ddbench.cells import BoundPart, Cell, ExpertsChoice, Method, PriorChoice, Request, TeacherChoice
 from ddbench.data import Prepared, defaults_for, is_outline, open_dataset, outlined
 from ddbench.errors import BadRequest, DataMissing, LabelsTooLarge
-from ddbench.estimates import LONG_S, Estimates
+from ddbench.estimates import LONG_S, Estimates, seconds_of
 from ddbench.networks import resolve as resolve_network
 from ddbench.place import Place, here
 from ddbench.stages import DistilledStage, ExpertsStage, LabelsStage, Measure, NeedStage, PriorStage, StudentStage, TeacherStage
@@ -49,6 +49,8 @@ class PlannedCell:
     stage: StudentStage
     stored: bool
     expected_s: float
+    small: bool
+    """Whether its training steps are too little work for more than one CPU thread."""
 
     @property
     def record_key(self) -> str:
@@ -177,6 +179,10 @@ def plan(request: Request, workspace: Workspace, *, known: Known | None = None) 
     return _Planner(request, known or Known(workspace)).plan()
 
 
+def _is_small(work: Work) -> bool:
+    return work.flops < SMALL_STEP_FLOPS * max(1, work.steps)
+
+
 class _Planner:
     """Holds what planning looks up once."""
 
@@ -191,6 +197,8 @@ class _Planner:
         self.estimates = known.estimates
         self.notes: dict[str, None] = dict.fromkeys(self._not_here())
         self._precisions: dict[object, Precision] = {}
+        self._works: dict[tuple[str, int, bool], Work] = {}
+        self._teachers: dict[int, TeacherStage] = {}
         self._sets: dict[tuple[int, int], DistilledStage] = {}
         """By method and distill seed: cells of one set share its stage, so that its jobs are planned and hashed once."""
 
@@ -239,8 +247,7 @@ class _Planner:
         """
         if self.request.threads:
             return self.request.threads
-        works = [self.estimates.of(one.stage)[0] for one in planned]
-        small = self.place.device.type == "cpu" and all(work.flops < SMALL_STEP_FLOPS * max(1, work.steps) for work in works)
+        small = self.place.device.type == "cpu" and all(one.small for one in planned)
         return 1 if small and len(planned) >= SIDE_BY_SIDE else self.place.threads
 
     def _seed_counts(self) -> list[tuple[str, int | None, int]]:
@@ -309,21 +316,33 @@ class _Planner:
             else None
         )
         images = sum(len(job.labels) for job in distilled.jobs)
-        precision = self._precision(self.estimates.student(cell, images))
+        work = self._work(cell, images)
+        precision = self._precision(work)
         evaluators = [self._measure(part, cell) for part in measured]
         stage = StudentStage(
             cell, distilled, answers, labels, self._family(cell.network), evaluators, precision, self.request.view_seed
         )
         stored = (self.workspace.store.root / "records" / f"{stage.key}.json").is_file()
-        return PlannedCell(cell, stage, stored, self._seconds(stage))
+        return PlannedCell(cell, stage, stored, seconds_of(work, precision, self.place.abilities), small=_is_small(work))
 
     def _measure(self, part: BoundPart, cell: Cell) -> Measure:
         """Return an evaluator with the stages that make its needs; a teacher it asks for is no part of the cell."""
         needs = part.entry.value.needs(part.options.values, self.facts).items()
         return Measure(part, {name: (need, self._needed(name, need, cell)) for name, need in needs})
 
+    def _work(self, cell: Cell, images: int) -> Work:
+        """Return the work of a student, which its seeds and the maker of its images do not change."""
+        known = (cell.student, images, cell.choice is None)
+        if known not in self._works:
+            self._works[known] = self.estimates.student(cell, images)
+        return self._works[known]
+
     def _teacher(self, choice: TeacherChoice) -> TeacherStage:
-        return TeacherStage(choice, self.facts, self._precision(self.estimates.teacher(choice, self.facts)))
+        known = id(choice)  # the stage holds the choice, so that no other can have its number
+        if known not in self._teachers:
+            precision = self._precision(self.estimates.teacher(choice, self.facts))
+            self._teachers[known] = TeacherStage(choice, self.facts, precision)
+        return self._teachers[known]
 
     def _distilled(self, cell: Cell) -> DistilledStage:
         known = (id(cell.method), cell.distill_seed)  # the methods live as long as the plan is made

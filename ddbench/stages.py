@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -30,7 +30,7 @@ def identity(entry: Entry) -> dict[str, Any]:
 
 def network_identity(spec: NetworkSpec) -> dict[str, Any]:
     """Return the fitted network as JSON."""
-    return {**asdict(spec), "shape": list(spec.shape), "fitting": dict(spec.fitting)}
+    return {**vars(spec), "shape": list(spec.shape), "fitting": dict(spec.fitting)}
 
 
 def dataset_identity(facts: DatasetFacts) -> dict[str, Any]:
@@ -276,7 +276,7 @@ class StudentStage:
     view_seed: int
     folder: ClassVar[str] = "records"
 
-    @property
+    @cached_property
     def evaluations(self) -> list[EvaluationStage]:
         """What its evaluators of scope `set` say of the distilled set, in their order."""
         return [EvaluationStage(one, self.distilled, self.teacher, self.soft_label_bytes) for one in self.evaluators if one.of_set]

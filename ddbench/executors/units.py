@@ -85,12 +85,12 @@ def request_from_json(content: Mapping[str, Any]) -> Request:
     return Request(**values)
 
 
-def units_of(planned: Plan) -> dict[str, Unit]:
-    """Return the units of a plan by key, each after those that it needs."""
+def units_of(planned: Plan, stages: Mapping[str, Stage] | None = None) -> dict[str, Unit]:
+    """Return the units of a plan by key, each after those that it needs; its stages may be given, where they are known."""
     expected = {stage.key: stage.expected_s for stage in planned.stages}
     expected |= {one.record_key: one.expected_s for one in planned.cells}
     found: dict[str, Unit] = {}
-    for stage in stages_of(planned.cells).values():
+    for stage in (stages or stages_of(planned.cells)).values():
         for unit in _units(stage, planned, expected.get(stage.key, 0.0)):
             found[unit.key] = unit
     return found

@@ -105,12 +105,12 @@ class SuitePlan:
 
     def add(self, asked: Asked, planned: Plan) -> None:
         """Take in a request: what an earlier one has as well stays the earlier one's."""
-        number, found = len(self._plans), units_of(planned)
+        number, stages = len(self._plans), stages_of(planned.cells)
         self._plans.append(planned)
-        for key, unit in found.items():
+        for key, unit in units_of(planned, stages).items():
             if key not in self.units:
                 self.units[key], self._owner[key] = unit, number
-        for key, stage in stages_of(planned.cells).items():
+        for key, stage in stages.items():
             self.stages.setdefault(key, stage)
         for one in planned.cells:
             outlined = is_outline(planned.facts)
