@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ddbench.checked import packed, unpacked
 from ddbench.errors import BadRequest
 from ddbench.progress import Silent, StageProgress
 
@@ -105,30 +106,23 @@ class StageContext:
     def checkpoint(self, state: Mapping[str, Tensor]) -> None:
         """Keep `state` for a resume, at most once in ten seconds."""
         import torch
-        from safetensors.torch import save
 
         now = time.monotonic()
         if self.work is None or self.write is None or now - self._kept < CHECKPOINT_INTERVAL_S:
             return
         tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}
         tensors[SPENT] = torch.tensor(self.spent_before_s + now - self._started, dtype=torch.float64)
-        self.write(self.work / self._checkpoint, save(tensors, metadata={NOTES: json.dumps(self.notes)}))
+        self.write(self.work / self._checkpoint, packed(tensors, {NOTES: json.dumps(self.notes)}))
         self._kept = time.monotonic()
 
     def resumed(self) -> Mapping[str, Tensor] | None:
         """Return the last state kept, or None; one that is not whole is as good as none."""
-        from safetensors import SafetensorError, safe_open
-
-        if self.work is None or not (self.work / self._checkpoint).is_file():
+        kept = None if self.work is None else unpacked(self.work / self._checkpoint)
+        if kept is None:
             return None
-        try:
-            with safe_open(self.work / self._checkpoint, framework="pt") as file:
-                state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
-                notes = json.loads((file.metadata() or {}).get(NOTES, "[]"))
-        except SafetensorError:
-            return None
+        state, about = kept
         self.spent_before_s = float(state.pop(SPENT))
-        for line in notes:
+        for line in json.loads(about.get(NOTES, "[]")):
             self.note(line)
         return state
 

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ddbench.api.context import Part, Precision
+from ddbench.checked import packed
 from ddbench.context import NOTES, GroupProgress, network_settings
 from ddbench.costs import Cost, measured
 from ddbench.distilled import DATA, PREVIEW, DistilledSet, job_tensors, join_jobs, shown_in_preview, to_pixels, write_preview
 from ddbench.errors import PluginFailed, SpecialValue
 from ddbench.external import is_external
-from ddbench.making import Session, all_notes, common_card, file_metadata, plugin_block, running, stored
+from ddbench.making import Session, all_notes, common_card, file_metadata, forget_damaged, plugin_block, running, stored
 from ddbench.needs import made
 from ddbench.seeding import generator_for
 
@@ -52,7 +53,8 @@ def job_file(index: int) -> str:
 
 
 def _distil(session: Session, stage: DistilledStage) -> Artefact:
-    numbers = range(len(stage.groups))
+    folder, numbers = session.store.work(stage.key), range(len(stage.groups))
+    forget_damaged(session, [folder / job_file(job.index) for job in stage.jobs])
     needs = _needs(session, stage) if any(_missing(session, stage, number) for number in numbers) else {}
     with _recovering(session, stage, needs) as context:
         for number in numbers:
@@ -105,8 +107,6 @@ def _keep_jobs(
     where: tuple[Path, Cost, Sequence[str]],
 ) -> None:
     """Check a group's results and write each job's file, whole or not at all."""
-    from safetensors.torch import save
-
     folder, cost, notes = where
     if len(results) != len(group):
         raise PluginFailed(f"synthesizer {stage.method.name!r} returned {len(results)} results for a group of {len(group)} jobs")
@@ -114,7 +114,7 @@ def _keep_jobs(
         check_result(stage, job, result)
         seconds = str(cost.seconds / len(group))
         about = {"space": result.space, "seconds": seconds, "peak_bytes": str(cost.peak_bytes or 0), NOTES: json.dumps(notes)}
-        session.store.write_file(folder / job_file(job.index), save(job_tensors(result), metadata=about))
+        session.store.write_file(folder / job_file(job.index), packed(job_tensors(result), about))
 
 
 def check_result(stage: DistilledStage, job: Job, result: JobResult) -> None:

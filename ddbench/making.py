@@ -16,6 +16,7 @@ import ddbench
 from ddbench.api.context import Precision
 from ddbench.api.network import TrainedNetwork
 from ddbench.api.protocol import training_epochs
+from ddbench.checked import unpacked
 from ddbench.context import NOTES, StageContext, network_settings
 from ddbench.costs import host, measured
 from ddbench.data import HeldSplit, TestSplit
@@ -263,6 +264,14 @@ def stored(session: Session, kind: str, key: str) -> Artefact:
 def all_notes(about: Sequence[Mapping[str, str]]) -> list[str]:
     """Return what did not go as the precision says in any group, each line once."""
     return list(dict.fromkeys(line for entry in about for line in json.loads(entry.get(NOTES, "[]"))))
+
+
+def forget_damaged(session: Session, parts: Sequence[Path]) -> None:
+    """Remove files of a stage's finished parts that do not match their checksum, so that they are made again."""
+    for part in parts:
+        if part.is_file() and unpacked(part) is None:
+            session.store.damaged.append(f"{part} does not match its checksum; removed and made again")
+            part.unlink()
 
 
 def file_metadata(part: Path) -> dict[str, str]:

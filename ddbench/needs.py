@@ -9,13 +9,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from safetensors.torch import load_file, save, save_file
+from safetensors.torch import load_file, save_file
 
 from ddbench import making
+from ddbench.checked import packed
 from ddbench.context import NOTES, GroupProgress, network_settings
 from ddbench.costs import measured
 from ddbench.errors import PriorRefused, SpecialValue
-from ddbench.making import Session, all_notes, common_card, file_metadata, plugin_block, running, stored
+from ddbench.making import Session, all_notes, common_card, file_metadata, forget_damaged, plugin_block, running, stored
 from ddbench.networks import build
 from ddbench.seeding import derive_seed, generator_for
 from ddbench.stages import ExpertsStage, NeedStage, PriorStage, TeacherStage, network_identity
@@ -132,6 +133,7 @@ def _train_experts(session: Session, stage: ExpertsStage) -> Artefact:
     with running(session, stage.key, stage.title, stage.precision) as context:
         shown = context.shown
         files = [context.folder / expert_file_name(number) for number in range(options.count)]
+        forget_damaged(session, files)
         for number, file in enumerate(files):
             if not file.is_file():
                 generator = generator_for("expert", choice.seed, number)
@@ -171,7 +173,7 @@ def _train_expert(session: Session, stage: ExpertsStage, context: StageContext, 
         "peak_bytes": str(cost.peak_bytes or 0),
         NOTES: json.dumps(context.notes),
     }
-    session.store.write_file(context.folder / expert_file_name(number), save(trajectory, metadata=about))
+    session.store.write_file(context.folder / expert_file_name(number), packed(trajectory, about))
     context.forget_checkpoint()
 
 

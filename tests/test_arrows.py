@@ -13,7 +13,7 @@ ROOT = Path(__file__).parent.parent
 LINES = [
     {"errors"},
     {"api", "options", "hookspecs", "provenance", "records", "settings", "seeding", "progress"},
-    {"plugins", "store", "packing", "distilled", "cells", "external", "stages", "workspace"},
+    {"checked", "plugins", "store", "packing", "distilled", "cells", "external", "stages", "workspace"},
     {"data", "networks", "training", "kit"},
     {
         "context",

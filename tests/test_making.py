@@ -109,6 +109,21 @@ def test_what_did_not_go_as_planned_is_in_the_manifest_once_however_often_and_al
     assert resumed == ["half as many images at once", "seen before the kill in job 2"]
 
 
+def test_a_damaged_job_of_a_killed_run_is_told_and_made_again_with_the_same_bytes(tmp_path):
+    whole = Bench(tmp_path / "whole").distil(Noting(), ipc=3)
+    killed = Bench(tmp_path / "killed")
+    with pytest.raises(KeyboardInterrupt):
+        killed.distil(Noting(stop=2), ipc=3)
+    (part,) = (tmp_path / "killed" / "work").glob("*/job-000001.safetensors")
+    content = bytearray(part.read_bytes())
+    content[-1] ^= 1
+    part.write_bytes(content)
+    session = killed.session()
+    resumed = killed.distil(Noting(), ipc=3, session=session)
+    assert session.store.damaged == [f"{part} does not match its checksum; removed and made again"]
+    assert resumed.sha256 == whole.sha256
+
+
 def test_a_teachers_card_keeps_what_did_not_go_as_planned(tmp_path, monkeypatch):
     from ddbench.testing.toys import ToyTeacher
 

@@ -70,7 +70,7 @@ def plan(  # noqa: PLR0913 - a parameter per flag
     with shown_progress() as reporter:
         known = _known(_settings(store, (data_root, plugins_dir), offline=True), reporter, outline=True)
         choice = _choice(workers=workers, per_device=per_device)
-        priced = _priced(_read(file), known, _changes(device=device, threads=threads, smoke=smoke), choice, (only, failed))
+        priced = _priced(_read(file), known, _changes(device=device, threads=threads, smoke=smoke), choice, (only, failed, False))
     _show_plan(priced, cells=cells, as_json=json)
 
 
@@ -111,7 +111,7 @@ def run(  # noqa: PLR0913 - a parameter per flag
     choice = _choice(kind=executor.value, workers=workers, per_device=per_device, address=address, limits=limits)
     with shown_progress() as reporter:
         known = _known(_settings(store, (data_root, plugins_dir), offline=offline or dry_run), reporter, outline=dry_run)
-        priced = _priced(read, known, changes, choice, (only, failed))
+        priced = _priced(read, known, changes, choice, (only, failed, not dry_run))
         outcome = None if dry_run else _made(priced, known, choice, rules)
     if outcome is None:
         _show_plan(priced, cells=False, as_json=json)
@@ -174,13 +174,19 @@ def _choice(**given: Any) -> "Choice":
     return Choice(**given)
 
 
-def _priced(read: "Suite", known: "Known", changes: "Changes", choice: "Choice", chosen: tuple[list[str] | None, bool]) -> "Priced":
-    from ddbench.suites.planning import choose, plan_suite
+def _priced(
+    read: "Suite", known: "Known", changes: "Changes", choice: "Choice", chosen: tuple[list[str] | None, bool, bool]
+) -> "Priced":
+    """Return the cells chosen by `--only` and `--failed`, priced; where records are to be `checked`, damaged ones are missing."""
+    from ddbench.suites.planning import choose, forget_damaged, plan_suite
     from ddbench.suites.prices import priced
 
-    only, failed = chosen
+    only, failed, checked = chosen
+    store = known.workspace.store
     planned = plan_suite(read, known.workspace, changes=changes, known=known)
-    keys = choose(planned, only=only or (), failed=known.workspace.store.failure_keys() if failed else None)
+    if checked:
+        forget_damaged(planned, store)
+    keys = choose(planned, only=only or (), failed=store.failure_keys() if failed else None)
     return priced(planned, keys, known, choice.budget(known.place(changes.device)))
 
 

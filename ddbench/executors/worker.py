@@ -81,10 +81,15 @@ def _made(workbench: Workbench, content: Message, pipe: Connection) -> Message:
     from ddbench.executors.problems import problem_of
     from ddbench.executors.units import task_from_json
 
-    begun, problem = time.monotonic(), None
-    store = workbench.workspace.store
+    begun, problem, store = time.monotonic(), None, workbench.workspace.store
+
+    def took() -> None:
+        nonlocal begun
+        begun = time.monotonic()
+        send(pipe, {"type": "took"})
+
     try:
-        workbench.make(task_from_json(content), begun=lambda: send(pipe, {"type": "took"}))
+        workbench.make(task_from_json(content), begun=took)
     except Exception as error:  # noqa: BLE001 - whatever a unit raises is told, and the worker stays
         problem = asdict(problem_of(error))
     damaged, store.damaged = store.damaged, []

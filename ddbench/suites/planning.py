@@ -16,6 +16,7 @@ from ddbench.suites.files import Asked, Suite, expand
 if TYPE_CHECKING:
     from ddbench.cells import Cell, Role
     from ddbench.planning import Plan
+    from ddbench.store import Store
     from ddbench.workspace import Workspace
 
 
@@ -159,6 +160,13 @@ def plan_suite(suite: Suite, workspace: Workspace, *, changes: Changes | None = 
         except DdbenchError as error:
             raise BadRequest(f"suite {suite.name}, {asked.label} on {request.dataset}, ipc {request.ipc}: {error}") from error
     return found
+
+
+def forget_damaged(planned: SuitePlan, store: Store) -> None:
+    """Count a damaged record as missing: each is read whole, told where it does not match its checksum, and moved aside."""
+    for cell in planned.cells.values():
+        if cell.stored and store.record(cell.key) is None:
+            cell.stored = False
 
 
 def choose(planned: SuitePlan, *, only: Sequence[str] = (), failed: Iterable[str] | None = None) -> list[str]:
