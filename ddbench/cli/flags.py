@@ -109,6 +109,14 @@ class Format(StrEnum):
     json = "json"
 
 
+class By(StrEnum):
+    """What a table's columns are."""
+
+    student = "student"
+    ipc = "ipc"
+    dataset = "dataset"
+
+
 class Code(StrEnum):
     """What is done with records of one version but of edited plugin files."""
 

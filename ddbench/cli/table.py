@@ -31,6 +31,9 @@ def table(  # noqa: PLR0913 - a parameter per flag
     code: Annotated[
         flags.Code, typer.Option(help="Records made by edited files of one version: newest only, a row each, or any.")
     ] = (flags.Code.newest),
+    by: Annotated[flags.By, typer.Option(help="What the columns are; along ipcs and datasets, a table for each student.")] = (
+        flags.By.student
+    ),
     published: Annotated[bool, typer.Option("--published", help="Published numbers beside the measured ones.")] = False,
     robustness: Annotated[bool, typer.Option("--robustness", help="Label and augmentation robustness over protocols.")] = False,
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write there instead of stdout.")] = None,
@@ -41,6 +44,7 @@ def table(  # noqa: PLR0913 - a parameter per flag
 
     Every dataset, ipc, protocol, label regime and resolution has a table of its own.
     """
+    from ddbench.report.axes import along
     from ddbench.report.sources import load
     from ddbench.report.tables import summary
     from ddbench.settings import load_settings
@@ -54,7 +58,7 @@ def table(  # noqa: PLR0913 - a parameter per flag
     tables = summary(chosen, metric=metric, code=code.value)
     if not tables:
         say(_nothing(where.root, loaded.records, metric))
-    shown = _views(tables, published=published, robustness=robustness) if published or robustness else tables
+    shown = _views(tables, published=published, robustness=robustness) if published or robustness else along(tables, by.value)
     form = "json" if json else format.value if format else SUFFIXES.get(out.suffix if out else "", "rich")
     _write(shown, form, out)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ddbench.report import grouping
@@ -20,7 +20,7 @@ class Result:
     """One cell of a table."""
 
     student: str
-    """Its full name."""
+    """Its full name; empty for an average."""
     estimate: Estimate
     difference: Difference | None
     """To the random control in the same column; None in the control's own row, or where the table has no control."""
@@ -45,32 +45,49 @@ class Result:
 
 def column(found: Mapping[Variant, Sequence[Record]], metric: str, control: Variant | None) -> dict[Variant, Result]:
     """Return the results of one column from the records of its methods, each coordinate once."""
+    first = next(iter(found.values()))[0]
+    block = next(one for one in first.metrics if one.name == metric)
     scores = {variant: grouping.scores(records, metric) for variant, records in found.items()}
+    keys = {variant: tuple(sorted(record.key for record in records)) for variant, records in found.items()}
+    results = column_of_scores(scores, keys, control, higher_is_better=block.higher_is_better, smoke=first.smoke)
+    return {
+        variant: replace(
+            result,
+            student=found[variant][0].cell.student,
+            same_architecture=any(grouping.same_architecture(record) for record in found[variant]),
+        )
+        for variant, result in results.items()
+    }
+
+
+def column_of_scores(
+    scores: Mapping[Variant, Scores],
+    keys: Mapping[Variant, tuple[str, ...]],
+    control: Variant | None,
+    *,
+    higher_is_better: bool,
+    smoke: bool = False,
+) -> dict[Variant, Result]:
+    """Return the results of a column from its scores; students of a shortened training have no rank."""
     reference = scores.get(control) if control else None
-    standing = _places(found, scores, metric, control)
-    results = {}
-    for variant, records in found.items():
-        compared = reference if variant.synthesizer != CONTROL else None
-        results[variant] = Result(
-            student=records[0].cell.student,
-            estimate=estimate(scores[variant]),
-            difference=difference_to_control(scores[variant], compared) if compared else None,
-            same_architecture=any(grouping.same_architecture(record) for record in records),
-            scores=scores[variant],
-            keys=tuple(sorted(record.key for record in records)),
+    unranked = dict.fromkeys(scores, Place(None, why="training was shortened"))
+    standing = unranked if smoke else _places(scores, control, higher_is_better=higher_is_better)
+    return {
+        variant: Result(
+            student="",
+            estimate=estimate(own),
+            difference=difference_to_control(own, reference) if reference and variant.synthesizer != CONTROL else None,
+            same_architecture=False,
+            scores=own,
+            keys=keys[variant],
             place=standing[variant],
         )
-    return results
+        for variant, own in scores.items()
+    }
 
 
-def _places(
-    found: Mapping[Variant, Sequence[Record]], scores: Mapping[Variant, Scores], metric: str, control: Variant | None
-) -> dict[Variant, Place]:
-    """Return every method's place; the ceiling has none, and students of a shortened training have none."""
-    first = next(iter(found.values()))[0]
-    if first.smoke:
-        return dict.fromkeys(found, Place(None, why="training was shortened"))
-    block = next(one for one in first.metrics if one.name == metric)
+def _places(scores: Mapping[Variant, Scores], control: Variant | None, *, higher_is_better: bool) -> dict[Variant, Place]:
+    """Return every method's place; the ceiling is no rival and has none."""
     rivals = {variant: one for variant, one in scores.items() if variant.synthesizer != CEILING}
-    ranked = places(rivals, control if control in rivals else None, higher_is_better=block.higher_is_better)
-    return {variant: ranked.get(variant, Place(None, why="the whole train split is no rival")) for variant in found}
+    ranked = places(rivals, control if control in rivals else None, higher_is_better=higher_is_better)
+    return {variant: ranked.get(variant, Place(None, why="the whole train split is no rival")) for variant in scores}

@@ -22,13 +22,16 @@ def p_values(blocks: Sequence[Numbers], images: Spread | None = None) -> Numbers
     A pair's variance has the parts of `spread.of_difference`, but each is taken at no less than its mean over all methods of
     the column, with that mean's degrees of freedom. Among 190 pairs, some have by chance a variance far too small, which
     would otherwise tell equal methods apart; and where a method's own variance is no larger than others', theirs help to
-    know it.
+    know it. No p value is below that of the pair alone, so that no rank claims what the interval of the difference denies.
     """
     means = np.stack([one.mean((-1, -2)) for one in blocks], -1)
-    found = _of_sets(blocks) + _of_seeds(blocks)
+    differences = means[..., :, None] - means[..., None, :]
+    own_sets, sets = _of_sets(blocks)
+    own_seeds, seeds = _of_seeds(blocks)
+    own, column = own_sets + own_seeds, sets + seeds
     if images is not None:
-        found = found + images
-    return found.p_value(means[..., :, None] - means[..., None, :])
+        own, column = own + images, column + images
+    return np.maximum(own.interval_p_value(differences), column.p_value(differences))
 
 
 def told_apart(p: Numbers) -> NDArray[np.bool_]:
@@ -42,38 +45,43 @@ def told_apart(p: Numbers) -> NDArray[np.bool_]:
     return np.asarray(apart | apart.T)
 
 
-def _of_sets(blocks: Sequence[Numbers]) -> Spread:
-    """Return for every pair how the sets of both vary; a method with one set adds nothing."""
+def _of_sets(blocks: Sequence[Numbers]) -> tuple[Spread, Spread]:
+    """Return for every pair how the sets of both vary, by themselves and at no less than usual; one set adds nothing."""
     counts = np.array([one.shape[-2] for one in blocks])
     nothing = np.zeros(blocks[0].shape[:-2])
     own = np.stack([spread.of_mean(one.mean(-1)).variance if one.shape[-2] > 1 else nothing for one in blocks], -1)
     freedom = int((counts - 1).sum())
     if not freedom:
-        return spread.none(_pairs(own))
+        return spread.none(_pairs(own)), spread.none(_pairs(own))
     common = (own * counts * (counts - 1)).sum(-1, keepdims=True) / freedom
     floor = np.where(counts > 1, common / counts, 0)
-    alone, shared = np.where(own > floor, own, 0), np.where(own > floor, 0, floor)
-    parts = (
-        Spread(_pairs(alone), _pairs(alone**2 / np.maximum(counts - 1, 1)), _pairs(alone**2 / (counts + 1))),
-        spread.part(_pairs(shared), _pairs(shared) ** 2, freedom),  # one estimate, whether one side takes it or both
-    )
-    return parts[0] + parts[1]
+    shared = _pairs(np.where(own > floor, 0, floor))
+    usual = spread.part(shared, shared**2, freedom)  # one estimate, whether one side takes it or both
+    return _sides(own, counts), _sides(np.where(own > floor, own, 0), counts) + usual
 
 
-def _of_seeds(blocks: Sequence[Numbers]) -> Spread:
-    """Return for every pair how its difference varies over eval seeds, beyond what the rest of both explains."""
+def _sides(variances: Numbers, counts: NDArray[np.int_]) -> Spread:
+    """Return for every pair the sum of both methods' variances over sets, each known by itself."""
+    squares = variances**2
+    return Spread(_pairs(variances), _pairs(squares / np.maximum(counts - 1, 1)), _pairs(squares / (counts + 1)))
+
+
+def _of_seeds(blocks: Sequence[Numbers]) -> tuple[Spread, Spread]:
+    """Return for every pair how its difference varies over eval seeds, beyond what the rest of both explains, likewise."""
     m = blocks[0].shape[-1]
     by_seed = np.stack([one.mean(-2) for one in blocks], -2)
     methods = by_seed.shape[-2]
     if m == 1:
-        return spread.none(np.zeros((*by_seed.shape[:-2], methods, methods)))
+        nothing = spread.none(np.zeros((*by_seed.shape[:-2], methods, methods)))
+        return nothing, nothing
     rests = np.stack([spread.rest(one) for one in blocks], -1)
     own = spread.excess(_paired(by_seed), _pairs(rests), m - 1)
     left = by_seed - by_seed.mean(-1, keepdims=True) - by_seed.mean(-2, keepdims=True) + by_seed.mean((-1, -2), keepdims=True)
     freedom = (methods - 1) * (m - 1)
     common = 2 * (left**2).sum((-1, -2)) / (freedom * m)
     shared = spread.excess(common, 2 * rests.mean(-1), freedom)
-    return spread.larger(own, Spread(*(values[..., None, None] for values in (shared.variance, shared.cautious, shared.unbiased))))
+    usual = Spread(*(values[..., None, None] for values in (shared.variance, shared.cautious, shared.unbiased)))
+    return own, spread.larger(own, usual)
 
 
 def _paired(by_seed: Numbers) -> Numbers:

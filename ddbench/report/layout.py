@@ -46,52 +46,44 @@ def grid(table: Table, marks: Marks = Marks(), *, apart: bool | None = None) -> 
     """
     apart = len(table.students) <= SIDE_BY_SIDE if apart is None else apart
     columns = [_Column(table, student, apart) for student in table.students]
-    headers = ["method", *(header for column in columns for header in column.headers), "n", "bytes", "seconds"]
-    rows = [
-        (
-            plain(row.label),
-            *(text for column in columns for text in column.texts(row, marks)),
-            counts(row),
-            bytes_text(row.bytes),
-            seconds_text(row.seconds.get("recover")),
-        )
-        for row in table.rows
+    if table.averaged:
+        columns.append(_Column(table, None, apart))
+    costs = any(row.bytes is not None for row in table.rows)  # one ipc and dataset: what a set costs can be said
+    headers = [
+        "method",
+        *(header for column in columns for header in column.headers),
+        "n",
+        *(["bytes", "seconds"] if costs else []),
     ]
+    rows = []
+    for row in table.rows:
+        cost = (bytes_text(row.bytes), seconds_text(row.seconds.get("recover"))) if costs else ()
+        rows.append((plain(row.label), *(text for column in columns for text in column.texts(row, marks)), counts(row), *cost))
     return Grid(tuple(headers), tuple(rows))
-
-
-def has_difference(row: Row, student: str) -> bool:
-    """Return whether a row's cell is compared with the control."""
-    result = row.results.get(student)
-    return result is not None and result.difference is not None
-
-
-def is_ranked(row: Row, student: str) -> bool:
-    """Return whether a row has a rank in a student's column."""
-    result = row.results.get(student)
-    return result is not None and result.rank is not None
 
 
 @dataclass(frozen=True)
 class _Column:
-    """A student's column: its score, and what is said of the score, beside or below it."""
+    """A column of results: their score, and what is said of the score, beside or below it."""
 
     table: Table
-    student: str
+    name: str | None
+    """None for the average."""
     apart: bool
 
     @property
     def headers(self) -> list[str]:
-        """One header per column of the grid; a table of one student need not repeat its name."""
-        of = "" if len(self.table.students) == 1 else f" ({plain(self.student)})"
-        found = [plain(self.student)]
+        """One header per column of the grid; a table of one column need not repeat its name."""
+        title = f"mean of {len(self.table.averaged)}" if self.name is None else plain(self.name)
+        found = [title]
         if self.apart and self._compared:
-            found.append(f"Δ random ({plain(self.student)})")
-        return [*found, f"rank{of}"] if self.apart and self._ranked else found
+            found.append(f"Δ random ({title})")
+        rank = "rank" if len(self.table.students) == 1 else f"rank ({title})"
+        return [*found, rank] if self.apart and self._ranked else found
 
     def texts(self, row: Row, marks: Marks) -> list[str]:
         """One text per header."""
-        result = row.results.get(self.student)
+        result = self._result(row)
         found = [score(self.table, result, marks)]
         if self._compared:
             found.append(change(self.table, result.difference, marks) if result and result.difference else "")
@@ -100,13 +92,16 @@ class _Column:
             found.append(rank if self.apart or not rank else f"rank {rank}")
         return found if self.apart else ["\n".join(text for text in found if text)]
 
+    def _result(self, row: Row) -> Result | None:
+        return row.average if self.name is None else row.results.get(self.name)
+
     @property
     def _compared(self) -> bool:
-        return any(has_difference(row, self.student) for row in self.table.rows)
+        return any(result is not None and result.difference is not None for result in map(self._result, self.table.rows))
 
     @property
     def _ranked(self) -> bool:
-        return any(is_ranked(row, self.student) for row in self.table.rows)
+        return any(result is not None and result.rank is not None for result in map(self._result, self.table.rows))
 
 
 def score(table: Table, result: Result | None, marks: Marks) -> str:
@@ -134,7 +129,8 @@ def change(table: Table, difference: Difference, marks: Marks) -> str:
 def number(table: Table, value: float, *, sign: bool = False) -> str:
     """Return a fraction as percent with one decimal, any other unit with four digits."""
     plus = "+" if sign else ""
-    return f"{100 * value:{plus}.1f}" if table.unit == "fraction" else f"{value:{plus}.4g}"
+    text = f"{100 * value:{plus}.1f}" if table.unit == "fraction" else f"{value:{plus}.4g}"
+    return text if float(text) else text.replace("-", "+" if sign else "")  # never -0.0
 
 
 def counts(row: Row) -> str:

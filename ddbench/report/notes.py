@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from ddbench.report.tables import Row
 
 
-def under_table(records: Sequence[Record], rows: Sequence[Row], *, left_out: int) -> tuple[str, ...]:
+def under_table(records: Sequence[Record], rows: Sequence[Row], *, left_out: int, averaged: Sequence[str] = ()) -> tuple[str, ...]:
     """Return the sentences under a table, one per line."""
     return (
         protocol_line(records[0]),
@@ -20,6 +20,7 @@ def under_table(records: Sequence[Record], rows: Sequence[Row], *, left_out: int
         *_intervals(rows),
         *_differences(rows),
         *_ranks(rows),
+        *average_notes(rows, averaged),
         *_costs(rows),
         *_cautions(records, left_out),
     )
@@ -85,6 +86,29 @@ def _ranks(rows: Sequence[Row]) -> Iterator[str]:
         )
         for why, labels in sorted(_unranked(rows).items()):
             yield f"Not ranked: {', '.join(labels)} ({why})."
+
+
+def average_notes(rows: Sequence[Row], averaged: Sequence[str]) -> Iterator[str]:
+    """Give what an average over columns is, and which rows have none."""
+    if not averaged:
+        return
+    yield (
+        f"mean of {len(averaged)}: over {', '.join(averaged)}, set by set and seed by seed, compared and ranked like a column; "
+        "columns marked † are left out. Rows are in order of its difference to random."
+    )
+    without = [row.label for row in rows if row.average is None]
+    if without:
+        yield f"No mean: {', '.join(without)} (not in all these columns with equally many sets and a common eval seed)."
+    for why, labels in sorted(_reasons({row.label: row.average.place.why for row in rows if row.average}).items()):
+        yield f"Mean not ranked: {', '.join(labels)} ({why})."
+
+
+def _reasons(by_label: dict[str, str]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for label, why in by_label.items():
+        if why:
+            found.setdefault(why, []).append(label)
+    return found
 
 
 def _unranked(rows: Sequence[Row]) -> dict[str, list[str]]:

@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from ddbench.report.tables import Table
 
 
+GAP = 3
+"""Characters between two columns on a terminal."""
+
+
 @dataclass(frozen=True)
 class Sheet:
     """Texts for people, and the same as rows of numbers."""
@@ -64,13 +68,13 @@ def draws(table: Table) -> str:
 
 def pieces(shown: Grid, width: int) -> list[Grid]:
     """Return a grid as grids that are no wider than a number of characters where that can be, each with the first column."""
-    needed = [_width(shown, column) + 2 for column in range(len(shown.headers))]
+    needed = [_width(shown, column) + GAP for column in range(len(shown.headers))]
     found: list[list[int]] = []
     room = 0
     for column in range(1, len(needed)):
         if not found or needed[column] > room:
             found.append([0])
-            room = width - needed[0]
+            room = width + 1 - needed[0]
         found[-1].append(column)
         room -= needed[column]
     return [
@@ -83,7 +87,7 @@ def pieces(shown: Grid, width: int) -> list[Grid]:
 
 def fits(shown: Grid, width: int) -> bool:
     """Return whether a grid is no wider than a number of characters."""
-    return sum(_width(shown, column) + 2 for column in range(len(shown.headers))) <= width
+    return sum(_width(shown, column) + GAP for column in range(len(shown.headers))) <= width + 1
 
 
 def _width(shown: Grid, column: int) -> int:

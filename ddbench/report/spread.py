@@ -46,19 +46,29 @@ class Spread:
         """
         from scipy.special import stdtrit  # a tenth of scipy.stats' import time
 
-        freedom = np.maximum(self._ratio(self.unbiased) - 2, 1)
-        width = stdtrit(freedom, (1 + LEVEL) / 2) * np.sqrt(self.variance)
+        width = stdtrit(self._interval_freedom, (1 + LEVEL) / 2) * np.sqrt(self.variance)
         return np.where(self._known, width, np.nan)
+
+    def interval_p_value(self, difference: Numbers) -> Numbers:
+        """Return the p value that is below 0.05 where the interval leaves out 0."""
+        return self._p_value(difference, self._interval_freedom)
 
     def p_value(self, difference: Numbers) -> Numbers:
         """Return the two-sided p value of a difference against 0, 1 where the values tell no spread.
 
         Degrees of freedom are Satterthwaite's: p values far out in the tail decide where many methods are compared.
         """
+        return self._p_value(difference, self._ratio(self.cautious))
+
+    def _p_value(self, difference: Numbers, freedom: Numbers) -> Numbers:
         from scipy.special import stdtr
 
         t = np.divide(np.abs(difference), np.sqrt(self.variance), out=np.zeros_like(difference), where=self._known)
-        return np.where(self._known, 2 * stdtr(self._ratio(self.cautious), -t), 1.0)
+        return np.where(self._known, 2 * stdtr(freedom, -t), 1.0)
+
+    @property
+    def _interval_freedom(self) -> Numbers:
+        return np.maximum(self._ratio(self.unbiased) - 2, 1)
 
     @property
     def _known(self) -> NDArray[np.bool_]:

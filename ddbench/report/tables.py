@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from math import inf
+from dataclasses import dataclass, field, replace
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from ddbench.report import grouping, notes
+from ddbench.report.averages import Columns, averaged_columns, averages
 from ddbench.report.columns import Result, column
 from ddbench.report.grouping import CONTROL, Code, Heading, Variant
 from ddbench.report.statistics import Difference
@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from ddbench.records import MetricBlock, Record
+
+
+AVERAGE = "mean"
+"""The name of the average where a student's would stand."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,8 @@ class Row:
     """What the set takes, labels included, as the `storage` evaluator counts it, else what is on disk."""
     seconds: dict[str, float]
     """By stage: mean over the records' stages, each as measured when it ran."""
+    average: Result | None = None
+    """Over the table's `averaged` columns; None where one of them was not measured, or there are none."""
 
     @property
     def control(self) -> bool:
@@ -48,11 +54,18 @@ class Table:
     unit: str
     higher_is_better: bool
     students: tuple[str, ...]
+    """Its columns, by the names they are shown under."""
     rows: tuple[Row, ...]
     notes: tuple[str, ...]
     """Printed under the table: the protocol, the teacher, how intervals and differences are made."""
     protocol: Mapping[str, Any]
     """The recipe of all its students."""
+    asked: Mapping[str, set[str]]
+    """By synthesizer, the options that labels show because somebody set them by hand."""
+    averaged: tuple[str, ...] = ()
+    """The columns that rows are averaged over; none where there are not two to take."""
+    origins: Mapping[str, tuple[Heading, str]] = field(default_factory=dict)
+    """By column, its heading and student, where the columns are no students (`axes.along`)."""
 
     def better(self, difference: Difference) -> int:
         """Return 1 where the interval says better than random, -1 where it says worse, 0 where it does not say."""
@@ -65,8 +78,8 @@ def summary(records: Iterable[Record], *, metric: str = "top1", code: Code = "ne
     """Return one table for every dataset, ipc, protocol, label regime and resolution among the records.
 
     Records of different protocols, label regimes, resolutions, answering teachers, numerics or schema versions never share a
-    table, and so never a column. Rows: the random control first, then alphabetically; variants of a synthesizer are told apart
-    by the options that differ. Columns: in the order in which the records name their students. Records without the metric are
+    table, and so never a column. Rows: as in `ordered_rows`; variants of a synthesizer are told apart by the options that differ.
+    Columns: in the order in which the records name their students. Records without the metric are
     left out.
     """
     by_heading: dict[Heading, list[Record]] = defaultdict(list)
@@ -97,22 +110,39 @@ def table_frame(tables: Iterable[Table]) -> pd.DataFrame:
 
 def flat_rows(table: Table) -> list[dict[str, Any]]:
     """Return a table in long form: one dict per method and student, numbers in the metric's own unit."""
-    shared = {
-        "dataset": table.heading.dataset,
-        "ipc": table.heading.ipc,
-        "protocol": table.heading.protocol,
-        "label_regime": table.heading.label_regime,
-        "smoke": table.heading.smoke,
-        "teacher": table.heading.teacher or None,
+    return [
+        {**_coordinates(table, column), "method": row.label, **_of_column(table, row, column), **_costs(row)}
+        for row in table.rows
+        for column in [*table.students, *([AVERAGE] if table.averaged else [])]
+        if _result(row, column) is not None
+    ]
+
+
+def _result(row: Row, column: str) -> Result | None:
+    return row.average if column == AVERAGE else row.results.get(column)
+
+
+def _coordinates(table: Table, column: str) -> dict[str, Any]:
+    """Return where a column's numbers are from; an average along ipcs or datasets is from none of them."""
+    heading = table.origins[column][0] if column in table.origins else table.heading
+    across = bool(table.origins) and column == AVERAGE
+    return {
+        "dataset": None if across else heading.dataset,
+        "ipc": None if across else heading.ipc,
+        "protocol": heading.protocol,
+        "label_regime": heading.label_regime,
+        "smoke": heading.smoke,
+        "teacher": heading.teacher or None,
         "metric": table.metric,
         "unit": table.unit,
     }
-    return [
-        {**shared, "method": row.label, "student": student, **_numbers(row.results[student]), **_costs(row)}
-        for row in table.rows
-        for student in table.students
-        if student in row.results
-    ]
+
+
+def _of_column(table: Table, row: Row, column: str) -> dict[str, Any]:
+    result = _result(row, column)
+    student = table.origins[column][1] if column in table.origins else column
+    over = {"averaged": ", ".join(table.averaged)} if column == AVERAGE else {}
+    return {"student": student, **(_numbers(result) if result else {}), **over}
 
 
 def _table(title: str, every: Sequence[Record], metric: str, code: Code) -> Table:
@@ -125,16 +155,18 @@ def _table(title: str, every: Sequence[Record], metric: str, code: Code) -> Tabl
         by_cell[grouping.variant_of(record, code), name].append(record)
     names = grouping.column_titles(columns)
     cells = {(variant, names[name]): grouping.one_per_coordinate(found) for (variant, name), found in by_cell.items()}
-    labels = grouping.labels({variant for variant, _ in cells}, grouping.asked_for(records))
+    asked = grouping.asked_for(records)
+    labels = grouping.labels({variant for variant, _ in cells}, asked)
     ordered = sorted(labels, key=lambda variant: _order(variant, labels[variant]))
     control = _control(cells)
     results = {
         student: column({variant: cells[variant, student] for variant in ordered if (variant, student) in cells}, metric, control)
         for student in names.values()
     }
-    rows = tuple(sorted((_row(labels[variant], variant, cells, results) for variant in ordered), key=_standing))
     block = _metric_block(records[0], metric)
-    under = notes.under_table(records, rows, left_out=left_out)
+    bare = [_row(labels[variant], variant, cells, results) for variant in ordered]
+    rows, averaged = ordered_rows(bare, results, control, higher_is_better=block.higher_is_better)
+    under = notes.under_table(records, rows, left_out=left_out, averaged=averaged)
     return Table(
         heading=grouping.heading_of(records[0]),
         title=title,
@@ -145,7 +177,31 @@ def _table(title: str, every: Sequence[Record], metric: str, code: Code) -> Tabl
         rows=rows,
         notes=under,
         protocol=records[0].protocol,
+        asked=asked,
+        averaged=averaged,
     )
+
+
+def ordered_rows(
+    rows: Sequence[Row], columns: Columns, control: Variant | None, *, higher_is_better: bool
+) -> tuple[tuple[Row, ...], tuple[str, ...]]:
+    """Return rows that are in alphabetical order with their averages, in the order of a table, and the columns averaged over.
+
+    The random control comes first. Under one column the others follow by tie group, those without a rank last; under several, by
+    their average's difference to random, those without one last.
+    """
+    names = averaged_columns(columns)
+    found = averages(columns, names, control, higher_is_better=higher_is_better) if names else {}
+    full = [replace(row, average=found.get(row.variant)) for row in rows]
+
+    def standing(row: Row) -> tuple[bool, bool, float]:
+        if len(columns) == 1:
+            group = next(iter(row.results.values())).tie_group
+            return (not row.control, group is None, group or 0)
+        lead = row.average.difference.value if row.average and row.average.difference else None
+        return (not row.control, lead is None, 0 if lead is None else -lead if higher_is_better else lead)
+
+    return tuple(sorted(full, key=standing)), names
 
 
 def _row(
@@ -167,12 +223,6 @@ def _control(cells: dict[tuple[Variant, str], list[Record]]) -> Variant | None:
 
 def _order(variant: Variant, label: str) -> tuple[bool, str]:
     return (variant.synthesizer != CONTROL, label)
-
-
-def _standing(row: Row) -> tuple[bool, float]:
-    """Return what sorts rows that are in order already: random first; under one student, the tie groups, then the unranked."""
-    groups = [result.tie_group for result in row.results.values()]
-    return (not row.control, (groups[0] or inf) if len(groups) == 1 else 0)
 
 
 def total_bytes(record: Record) -> int:

@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from ddbench.report.axes import along
 from ddbench.report.formats import TEXT_FORMS, print_rich, render
+from ddbench.report.published import published_sheet
+from ddbench.report.robustness_sheet import robustness_sheets
 from ddbench.report.tables import summary
 from handmade import nested, record
 
@@ -29,19 +32,52 @@ def shown(tables, width: int) -> str:
     return "\n".join(line.rstrip() for line in target.getvalue().splitlines()) + "\n"
 
 
-@pytest.mark.parametrize(
-    ("form", "name"), [("md", "small.md"), ("csv", "small.csv"), ("latex", "small.tex"), ("json", "small.json")]
-)
-def test_a_small_table_is_written_as_before(form, name):
-    assert render(small_table(), form) == (GOLDEN / name).read_text("utf-8")
+def cross_table():
+    """Three students, of which one has the teacher's architecture, and their average."""
+    random = [[0.60, 0.62, 0.61], [0.63, 0.62, 0.64], [0.58, 0.60, 0.61]]
+    better = [[value + 0.1 for value in values] for values in random]
+    students = ("ddbench/convnet3", "timm/resnet10t", "ddbench/convnet3-bn")
+    methods = {"random": random, "dwa": better}
+    return summary([one for student in students for name in methods for one in nested(name, methods[name], student=student)])
 
 
-def test_a_small_table_is_shown_on_a_terminal_as_before():
-    assert shown(small_table(), 120) == (GOLDEN / "small.txt").read_text("utf-8")
+def by_ipc():
+    random = [[0.60, 0.62], [0.63, 0.62], [0.58, 0.60]]
+    return along(summary([one for ipc in (1, 10) for name in ("random", "dm") for one in nested(name, random, ipc=ipc)]), "ipc")
+
+
+def beside_published():
+    cell = {"dataset": "cifar10", "ipc": 10, "shape": (3, 32, 32), "protocol": "dc-hard/1", "label_regime": "hard", "teacher": None}
+    return [published_sheet(summary(nested("random", [[0.305], [0.315], [0.308], [0.312], [0.310]], **cell)))]
+
+
+def robust():
+    hard = {"protocol": "dc-hard/1", "label_regime": "hard", "teacher": None}
+    random, dwa = [[0.40, 0.42], [0.44, 0.43], [0.39, 0.40]], [[0.55, 0.56], [0.57, 0.58]]
+    records = [*nested("random", random), *nested("dwa", dwa), *nested("dwa", [[0.60, 0.61], [0.62, 0.60]], **hard)]
+    return robustness_sheets(summary([*records, *nested("full", [[0.80, 0.82]], **hard), *nested("sre2l", dwa)]))
+
+
+GOLDENS = {"small": small_table, "cross": cross_table, "by-ipc": by_ipc, "published": beside_published, "robustness": robust}
+SUFFIXES = {"md": "md", "csv": "csv", "latex": "tex", "json": "json"}
+
+
+@pytest.mark.parametrize("name", GOLDENS)
+@pytest.mark.parametrize("form", SUFFIXES)
+def test_a_table_is_written_as_before(form, name):
+    assert render(GOLDENS[name](), form) == (GOLDEN / f"{name}.{SUFFIXES[form]}").read_text("utf-8")
+
+
+@pytest.mark.parametrize("name", GOLDENS)
+@pytest.mark.parametrize("width", [80, 120])
+def test_a_table_is_shown_on_a_terminal_as_before(name, width):
+    text = shown(GOLDENS[name](), width)
+    assert text == (GOLDEN / f"{name}.{width}.txt").read_text("utf-8")
+    assert max(map(len, text.splitlines())) <= width
 
 
 def test_every_text_form_is_held_by_a_golden_file():
-    assert set(TEXT_FORMS) == {"md", "csv", "latex", "json"}
+    assert set(TEXT_FORMS) == set(SUFFIXES)
 
 
 def test_on_a_narrow_terminal_differences_go_below_the_scores():
