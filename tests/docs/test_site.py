@@ -146,7 +146,7 @@ def test_every_method_has_a_page_with_idea_equations_options_presets_and_records
     idea = page.split("\n\n")[1]
     assert len(re.findall(r"[.?](?=\s|$)", idea)) == 5
     assert page.count("$$") >= 2
-    for part in ("options", "presets", "measured"):
+    for part in ("options", "presets", "published", "measured"):
         assert f"<!-- generated: {part} {name} -->" in page
     for option in PLUGINS.get("synthesizer", name).value.options.model_fields:
         assert f"| `{option}` |" in (source / "methods" / f"{name}.md").read_text("utf-8")

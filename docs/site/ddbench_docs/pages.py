@@ -37,6 +37,7 @@ def stage_all(root: Path, out: Path) -> list[str]:
         "options": methods.options_of_method,
         "presets": methods.presets_of_method,
         "measured": lambda name: methods.measured(name, root / "benchmarks" / "results"),
+        "published": methods.published,
         "methods": lambda _: methods.overview(root / "docs" / "methods"),
     }
     found = staging.stage(root, out, made)
