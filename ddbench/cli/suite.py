@@ -1,6 +1,7 @@
 """`ddbench suite`: plan, run and watch the many cells of a suite file."""
 
 import sys
+from contextlib import AbstractContextManager
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,7 +14,7 @@ from ddbench.cli.progress import shown_progress
 
 if TYPE_CHECKING:
     from ddbench.executors.local import Limits
-    from ddbench.executors.opening import Choice
+    from ddbench.executors.opening import Machines
     from ddbench.planning import Known
     from ddbench.progress import Reporter
     from ddbench.settings import Settings
@@ -69,8 +70,9 @@ def plan(  # noqa: PLR0913 - a parameter per flag
     """Print cells, what the store has of them, the stages they share, and the time and disk expected. Nothing is made."""
     with shown_progress() as reporter:
         known = _known(_settings(store, (data_root, plugins_dir), offline=True), reporter, outline=True)
-        choice = _choice(workers=workers, per_device=per_device)
-        priced = _priced(_read(file), known, _changes(device=device, threads=threads, smoke=smoke), choice, (only, failed, False))
+        changes = _changes(device=device, threads=threads, smoke=smoke)
+        with _machines(known, device, workers=workers, per_device=per_device) as machines:
+            priced = _priced(_read(file), known, changes, machines, (only, failed, False))
     _show_plan(priced, cells=cells, as_json=json)
 
 
@@ -108,11 +110,13 @@ def run(  # noqa: PLR0913 - a parameter per flag
     read = _read(file)
     limits, rules = _limits(read, time_limit, memory_limit), _rules(max_time, keep_going=keep_going)
     changes = _changes(device=device, threads=threads, smoke=smoke)
-    choice = _choice(kind=executor.value, workers=workers, per_device=per_device, address=address, limits=limits)
+    kind = "local" if dry_run and address is None else executor.value  # a dry run starts nothing
+    asked = {"kind": kind, "workers": workers, "per_device": per_device, "address": address, "limits": limits}
     with shown_progress() as reporter:
         known = _known(_settings(store, (data_root, plugins_dir), offline=offline or dry_run), reporter, outline=dry_run)
-        priced = _priced(read, known, changes, choice, (only, failed, not dry_run))
-        outcome = None if dry_run else _made(priced, known, choice, rules)
+        with _machines(known, device, **asked) as machines:
+            priced = _priced(read, known, changes, machines, (only, failed, not dry_run))
+            outcome = None if dry_run else _made(priced, known, machines, rules)
     if outcome is None:
         _show_plan(priced, cells=False, as_json=json)
         return
@@ -168,14 +172,14 @@ def _changes(**given: Any) -> "Changes":
     return Changes(**given)
 
 
-def _choice(**given: Any) -> "Choice":
-    from ddbench.executors.opening import Choice
+def _machines(known: "Known", device: str, **asked: Any) -> "AbstractContextManager[Machines]":
+    from ddbench.executors.opening import Choice, machines
 
-    return Choice(**given)
+    return machines(Choice(**asked), known, device)
 
 
 def _priced(
-    read: "Suite", known: "Known", changes: "Changes", choice: "Choice", chosen: tuple[list[str] | None, bool, bool]
+    read: "Suite", known: "Known", changes: "Changes", machines: "Machines", chosen: tuple[list[str] | None, bool, bool]
 ) -> "Priced":
     """Return the cells chosen by `--only` and `--failed`, priced; where records are to be `checked`, damaged ones are missing."""
     from ddbench.suites.planning import choose, forget_damaged, plan_suite
@@ -187,7 +191,7 @@ def _priced(
     if checked:
         forget_damaged(planned, store)
     keys = choose(planned, only=only or (), failed=store.failure_keys() if failed else None)
-    return priced(planned, keys, known, choice.budget(known.place(changes.device)))
+    return priced(planned, keys, known, machines.budget(known.place(changes.device)))
 
 
 def _limits(read: "Suite", time: str | None, memory: str | None) -> "Limits":
@@ -215,9 +219,8 @@ def _amount(text: str | None, read: Any, flag: str) -> Any:
         raise BadRequest(f"{flag}: {error}") from error
 
 
-def _made(priced: "Priced", known: "Known", choice: "Choice", rules: Any) -> "SuiteOutcome":
+def _made(priced: "Priced", known: "Known", machines: "Machines", rules: Any) -> "SuiteOutcome":
     from ddbench.cli.suite_text import before_text
-    from ddbench.executors.opening import opened
     from ddbench.suites.running import Run, run_suite
     from ddbench.suites.status import StatusFile
 
@@ -225,7 +228,7 @@ def _made(priced: "Priced", known: "Known", choice: "Choice", rules: Any) -> "Su
     for line in before_text(priced):
         workspace.reporter.note(line)
     workspace.store.check_writable()
-    with opened(choice, known, priced.place, planned.task) as executor:
+    with machines.executor(priced.place, planned.task) as executor:
         expected = {key: price.seconds for key, price in priced.prices.items()}
         status = StatusFile(workspace.store, planned.suite.name, priced.missing, expected)
         return run_suite(priced, workspace, Run(executor, status, rules))

@@ -102,24 +102,32 @@ class Outpost:
         """Names of the files that came with parcels, by kind and key."""
         self._bytes = 0
 
-    def run(self, errand: Errand, parcels: Sequence[Parcel], data: Callable[[], Parcel] | None) -> Answer:
+    def run(
+        self,
+        errand: Errand,
+        parcels: Sequence[Parcel],
+        data: Callable[[], Parcel] | None,
+        *,
+        begun: Callable[[], None] = lambda: None,
+    ) -> Answer:
         """Return what making a unit leaves, or why it failed; nothing is raised but what ends a process.
 
         Args:
             errand: The unit.
             parcels: What there is of what it reads.
             data: Fetches the dataset in prepared form, where this worker has none; None where it does not travel.
+            begun: Called when all is at hand and the unit itself begins.
         """
-        begun = time.monotonic()
+        started = time.monotonic()
         try:
             self._receive(parcels)
             self._have_data(errand.task.request.dataset, data)
-            self._make(errand)
+            self._make(errand, begun)
             made = self._made(errand)
         except Exception as error:  # noqa: BLE001 - a unit's failure is told, and the worker goes on
-            return Answer(time.monotonic() - begun, problem=problem_of(error))
+            return Answer(time.monotonic() - started, problem=problem_of(error))
         damaged, self.workspace.store.damaged = tuple(self.workspace.store.damaged), []
-        return Answer(time.monotonic() - begun, tuple(made), damaged=damaged)
+        return Answer(time.monotonic() - started, tuple(made), damaged=damaged)
 
     def _receive(self, parcels: Sequence[Parcel]) -> None:
         """Unpack what has not come before; how far a unit is may have changed since."""
@@ -155,9 +163,9 @@ class Outpost:
             )
         unpack_folder(data(), settings.data_roots[-1] / name)
 
-    def _make(self, errand: Errand) -> None:
+    def _make(self, errand: Errand, begun: Callable[[], None]) -> None:
         try:
-            self.workbench.make(errand.task)
+            self.workbench.make(errand.task, begun=begun)
         except (UnknownName, NameClash, WorkerDiffers) as error:
             found = [*_other_plugins(self.home, self.workspace.plugins), *self._other_data(errand)]
             if found:

@@ -1,12 +1,13 @@
-"""Opens an executor by its name."""
+"""Opens an executor by its name. Where units will run is known before they are planned, for their keys depend on it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Protocol
 
+from ddbench.errors import BadRequest
 from ddbench.executors.local import Budget, Limits, Pool, budget_here
 
 if TYPE_CHECKING:
@@ -28,20 +29,59 @@ class Choice:
     """Of a running Ray cluster."""
     limits: Limits = field(default_factory=Limits)
 
+
+class Machines(Protocol):
+    """Where units are to run."""
+
     def budget(self, place: Place) -> Budget:
-        """Return what workers on this machine may take together."""
-        return budget_here(str(place.device), workers=self.workers, threads=place.threads, per_device=self.per_device)
+        """Return what runs side by side there."""
+        ...
+
+    def executor(self, place: Place, task: Callable[[str], Task]) -> AbstractContextManager[Executor]:
+        """Return the executor, to be used as a context.
+
+        Args:
+            place: Where units were planned to run.
+            task: Tells the task of a unit's key.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Here:
+    """This machine, with worker processes."""
+
+    choice: Choice
+    known: Known
+
+    def budget(self, place: Place) -> Budget:
+        """Return what this machine bears."""
+        asked = self.choice
+        return budget_here(str(place.device), workers=asked.workers, threads=place.threads, per_device=asked.per_device)
+
+    def executor(self, place: Place, task: Callable[[str], Task]) -> AbstractContextManager[Executor]:
+        """Return a pool of worker processes."""
+        return Pool(self.known.workspace, task, budget=self.budget(place), limits=self.choice.limits)
 
 
 @contextmanager
-def opened(choice: Choice, known: Known, place: Place, task: Callable[[str], Task]) -> Iterator[Executor]:
-    """Give the executor while the block runs.
+def machines(choice: Choice, known: Known, device: str) -> Iterator[Machines]:
+    """Give the machines that are asked for; what is planned with `known` inside the block is planned for them.
 
-    Args:
-        choice: Which one.
-        known: The workspace, its datasets, and who is told of progress.
-        place: Where units were planned to run.
-        task: Tells the task of a unit's key.
+    Raises:
+        BadRequest: Ray is asked for and is not installed, or the address or the device does not go with the executor.
+        EnvironmentProblem: Ray cannot start, or there is no cluster at the address.
     """
-    with Pool(known.workspace, task, budget=choice.budget(place), limits=choice.limits) as pool:
-        yield pool
+    if choice.kind == "local":
+        if choice.address is not None:
+            raise BadRequest(f"--address {choice.address} is of a Ray cluster; add --executor ray")
+        yield Here(choice, known)
+        return
+    try:
+        from ddbench.executors.ray import on_ray
+    except ModuleNotFoundError as error:
+        if error.name != "ray":
+            raise
+        raise BadRequest("--executor ray needs Ray, which is not installed: pip install 'ddbench[ray]'") from error
+    with on_ray(choice, known, device) as found:
+        yield found

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 import ray
@@ -16,7 +18,9 @@ from ray.exceptions import RayError, RayTaskError
 from ddbench.data.prepared import DESCRIPTION, SPLITS, ArraySplit
 from ddbench.errors import ArtefactDamaged, EnvironmentProblem
 from ddbench.executors.errands import Errand, home_of, store_answer
+from ddbench.executors.local import Budget
 from ddbench.executors.problems import problem_of
+from ddbench.executors.ray_cluster import Ask, joined
 from ddbench.executors.ray_worker import Desk, Shared, run_errand
 from ddbench.executors.schedule import Ended, Problem
 from ddbench.executors.telling import Shown
@@ -27,8 +31,10 @@ if TYPE_CHECKING:
     from ddbench.data import Prepared
     from ddbench.executors.errands import Answer
     from ddbench.executors.local import Limits
+    from ddbench.executors.opening import Choice
     from ddbench.executors.ray_cluster import Cluster
     from ddbench.executors.units import Task, Unit
+    from ddbench.place import Place
     from ddbench.planning import Known
 
 RETRIES = 3
@@ -44,10 +50,50 @@ SHARED_BYTES = 2 * 1024**3
 """What is kept of artefacts in Ray's object store for units to come; beyond it the longest unused is given up."""
 
 
+@dataclass(frozen=True)
+class OnRay:
+    """The machines of a Ray cluster."""
+
+    choice: Choice
+    known: Known
+    cluster: Cluster
+
+    def budget(self, place: Place) -> Budget:
+        """Return what all nodes together bear."""
+        threads, devices = self.cluster.total("CPU"), self.cluster.total("GPU")
+        fit = threads if place.device.type == "cpu" else devices * self.choice.per_device
+        return Budget(self.choice.workers or max(1, fit), threads, ("",) * devices, self.choice.per_device)
+
+    def executor(self, place: Place, task: Callable[[str], Task]) -> RayExecutor:  # noqa: ARG002 - as of any machines
+        """Return an executor that gives units to Ray."""
+        return RayExecutor(self.cluster, self.known, task, limits=self.choice.limits, most=self.choice.workers)
+
+
+@contextmanager
+def on_ray(choice: Choice, known: Known, device: str) -> Iterator[OnRay]:
+    """Give the machines of a cluster, joined or started here; a device is then planned for as they have it.
+
+    Raises:
+        BadRequest: The device is named by its number.
+        EnvironmentProblem: Ray cannot start, there is no cluster at the address, or it has no fitting node.
+    """
+    with joined(choice.address, ask=Ask(gpus=1 / choice.per_device), reporter=known.workspace.reporter) as cluster:
+        known.places[device] = cluster.place(device)
+        yield OnRay(choice, known, cluster)
+
+
 class RayExecutor:
     """Gives units to Ray, and stores what comes back; leave its block to end what runs."""
 
-    def __init__(self, cluster: Cluster, known: Known, task: Callable[[str], Task], *, limits: Limits | None = None) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        known: Known,
+        task: Callable[[str], Task],
+        *,
+        limits: Limits | None = None,
+        most: int | None = None,
+    ) -> None:
         """Keep what is needed to start units.
 
         Args:
@@ -55,8 +101,9 @@ class RayExecutor:
             known: The workspace, its datasets, and who is told of progress.
             task: Tells the task of a unit's key.
             limits: What one unit may take.
+            most: Units that Ray has at a time, at most.
         """
-        self.cluster, self.known, self.task = cluster, known, task
+        self.cluster, self.known, self.task, self.most = cluster, known, task, most
         self.workspace = known.workspace
         self._desk: Any = ray.remote(Desk).options(**cluster.beside_driver()).remote()
         self._shared = ray.put(Shared(cluster.run, home_of(self.workspace), limits, self._desk))
@@ -75,7 +122,8 @@ class RayExecutor:
 
     def room(self, unit: Unit) -> bool:
         """Return whether Ray has fewer units than keep it busy; which of them run is its own decision."""
-        return len(self._running) < QUEUED * self.cluster.slots(unit)
+        enough = QUEUED * self.cluster.slots(unit)
+        return len(self._running) < (enough if self.most is None else min(self.most, enough))
 
     def start(self, unit: Unit) -> None:
         """Give a unit to Ray, with what there is of what it reads."""

@@ -85,6 +85,10 @@ class Cluster:
         asks = self.ask.of(unit)
         return max(1, sum(_fits(node, asks) for node in self.nodes()))
 
+    def total(self, resource: str) -> int:
+        """Return how much of a resource the nodes have together: `CPU`, `GPU`."""
+        return int(sum(node.get(resource, 0) for node in self.nodes()))
+
     def nodes(self) -> Sequence[Mapping[str, float]]:
         """Return the resources of the nodes that live, asked for now and then."""
         now = time.monotonic()

@@ -7,11 +7,11 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import psutil
 import ray
@@ -79,8 +79,8 @@ def run_errand(shared: Shared, errand: Errand, data: list[Any] | None, *parcels:
     outpost.workspace.reporter = Telling(line.tell)
     line.tell({"type": "started"})
     arrived = [parcel for several in parcels for parcel in several]
-    with _watched(shared.limits, line):
-        answer = outpost.run(errand, arrived, (lambda: ray.get(data[0])) if data else None)
+    with Watch(shared.limits or Limits(), line) as watch:
+        answer = outpost.run(errand, arrived, (lambda: ray.get(data[0])) if data else None, begun=watch.begin)
     line.flush()
     return answer
 
@@ -120,28 +120,34 @@ def _outpost(shared: Shared) -> Outpost:
     return _OUTPOSTS[shared.run]
 
 
-@contextmanager
-def _watched(limits: Limits | None, line: Line) -> Iterator[None]:
-    """End this process if the block exceeds a limit, and tell the driver before, which keeps Ray from trying again."""
-    if limits is None or limits == Limits():
-        yield
-        return
-    over, begun = threading.Event(), time.monotonic()
+class Watch:
+    """Ends this process if its unit exceeds a limit, and tells the driver before, which keeps Ray from trying again."""
 
-    def watch() -> None:
-        while not over.wait(LOOK_S):
-            seconds = time.monotonic() - begun
-            problem = limits.exceeded(seconds, _memory_bytes)
+    def __init__(self, limits: Limits, line: Line) -> None:
+        self.limits, self.line = limits, line
+        self._over = threading.Event()
+        self._begun: float | None = None
+
+    def __enter__(self) -> Self:
+        if self.limits != Limits():
+            threading.Thread(target=self._look, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+
+    def begin(self) -> None:
+        """Let the time count from now on."""
+        self._begun = time.monotonic()
+
+    def _look(self) -> None:
+        while not self._over.wait(LOOK_S):
+            seconds = 0.0 if self._begun is None else time.monotonic() - self._begun
+            problem = self.limits.exceeded(seconds, _memory_bytes)
             if problem is not None:
-                line.tell({"type": "exceeded", "seconds": seconds, "problem": asdict(problem)})
-                line.flush()
+                self.line.tell({"type": "exceeded", "seconds": seconds, "problem": asdict(problem)})
+                self.line.flush()
                 os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
-    try:
-        yield
-    finally:
-        over.set()
 
 
 def _memory_bytes() -> int:

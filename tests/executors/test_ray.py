@@ -18,6 +18,7 @@ from ddbench.errors import BadRequest, EnvironmentProblem
 from ddbench.executors import units as units_module
 from ddbench.executors.inline import Inline
 from ddbench.executors.local import Limits
+from ddbench.executors.opening import Choice, machines
 from ddbench.executors.ray import Parcels, RayExecutor
 from ddbench.executors.ray_cluster import Aside, Ask, Cluster, joined
 from ddbench.executors.ray_worker import folder_of, tidy
@@ -26,8 +27,11 @@ from ddbench.executors.units import Task, Unit, missing, units_of
 from ddbench.executors.workbench import Workbench
 from ddbench.planning import Known, plan
 from ddbench.progress import Silent
+from ddbench.suites.running import Run, run_suite
+from ddbench.suites.status import StatusFile
 from ray_nodes import reap
 from small_runs import REQUEST, Quiet, made, workspace
+from small_suites import CELLS, known_at, planned, run_here
 
 
 @pytest.fixture(scope="module")
@@ -184,3 +188,16 @@ def test_an_address_without_a_cluster_is_one_sentence(monkeypatch):
     said = r"'auto' cannot be joined \(Could not find any running Ray instance\.\); see: ray status"
     with pytest.raises(EnvironmentProblem, match=said), joined("auto", reporter=Silent()):
         pass
+
+
+@pytest.mark.slow
+def test_a_suite_on_ray_leaves_the_records_that_it_leaves_here(tmp_path, ray_here):
+    here, away = known_at(tmp_path / "here"), known_at(tmp_path / "away")
+    assert run_here(tmp_path, here).failures == []
+    with machines(Choice("ray"), away, "auto") as found:
+        asked = planned(tmp_path, away)
+        with found.executor(asked.place, asked.planned.task) as executor:
+            status = StatusFile(away.workspace.store, "few", asked.missing)
+            outcome = run_suite(asked, away.workspace, Run(executor, status, Rules()))
+    assert (len(outcome.made), outcome.failures) == (CELLS, [])
+    assert made(away.workspace.store.root) == made(here.workspace.store.root)

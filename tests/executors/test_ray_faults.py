@@ -18,7 +18,7 @@ from ddbench.executors.workbench import Workbench
 from ddbench.planning import Known, plan
 from ddbench.progress import Silent
 from ddbench.store import KINDS, Store
-from ray_nodes import NODE, a_cluster, at_random_moments, kill_node, kill_worker
+from ray_nodes import a_cluster, add_node, at_random_moments, kill_node, kill_worker
 from small_runs import REQUEST, Quiet, made, workspace
 
 pytestmark = pytest.mark.slow
@@ -43,7 +43,7 @@ def whole(tmp_path_factory):
 @pytest.fixture(scope="module")
 def nodes():
     with a_cluster() as found:
-        found.add_node(**NODE)
+        add_node(found)
         yield found
 
 
@@ -72,7 +72,7 @@ def check(state, store, whole):
 
 
 @pytest.mark.parametrize("seed", range(REPEATS))
-def test_workers_killed_at_random_moments_cost_time_and_nothing_else(nodes, known, whole, seed):
+def test_workers_killed_at_random_moments_cost_time_and_nothing_else(nodes, known, whole, seed, record_property):
     with joined(nodes.address, reporter=Silent()) as cluster:
         disturbance = at_random_moments(
             lambda draw: kill_worker(cluster.run, draw), seed=seed, between_s=(0.5, 8.0), at_most=RETRIES
@@ -80,12 +80,13 @@ def test_workers_killed_at_random_moments_cost_time_and_nothing_else(nodes, know
         with disturbance as kills:
             state = run(cluster, known)
     check(state, known.workspace.store, whole)
+    record_property("kills", len(kills))
     assert kills
 
 
 @pytest.mark.parametrize("seed", range(REPEATS))
-def test_a_node_killed_at_a_random_moment_costs_time_and_nothing_else(nodes, known, whole, seed):
-    second = nodes.add_node(**NODE)
+def test_a_node_killed_at_a_random_moment_costs_time_and_nothing_else(nodes, known, whole, seed, record_property):
+    second = add_node(nodes)
 
     def kill(_draw):
         kill_node(second)
@@ -96,4 +97,5 @@ def test_a_node_killed_at_a_random_moment_costs_time_and_nothing_else(nodes, kno
         state = run(cluster, known)
     nodes.remove_node(second, allow_graceful=False)
     check(state, known.workspace.store, whole)
+    record_property("kills", len(kills))
     assert kills

@@ -13,6 +13,7 @@ import time
 
 import psutil
 
+from ddbench.executors.ray_cluster import START_TRIES
 from ddbench.executors.ray_worker import folder_of
 
 NODE = {"num_cpus": 1, "object_store_memory": 200 * 2**20}
@@ -25,13 +26,22 @@ def a_cluster():
     import ray
     from ray.cluster_utils import Cluster
 
-    nodes = Cluster(initialize_head=True, head_node_args={**NODE, "include_dashboard": False})
+    nodes = Cluster()
     try:
+        add_node(nodes, include_dashboard=False)
         yield nodes
     finally:
         ray.shutdown()
         nodes.shutdown()
         reap()
+
+
+def add_node(nodes, **more):
+    """Return a new node, once more tried where a busy machine let Ray give up its start after half a minute."""
+    for _ in range(START_TRIES - 1):
+        with contextlib.suppress(Exception):
+            return nodes.add_node(**NODE, **more)
+    return nodes.add_node(**NODE, **more)
 
 
 def reap():
