@@ -64,7 +64,11 @@ def of_student(session: Session, stage: StudentStage, given: Given, network: nn.
         trained=TrainedNetwork(network, facts.classes, mean, std),
         whitening=whitening_of(session.train) if given[0].space == "zca" else None,
     )
-    tensors: dict[str, Tensor] = {"predictions": smallest(context.predictions(), facts.num_classes)}
+    predicted = context.predictions()
+    tensors: dict[str, Tensor] = {
+        "predictions": smallest(predicted, facts.num_classes),
+        "correct": packed(predicted == context.test_labels()),
+    }
     metrics: list[MetricBlock] = []
     blocks: dict[str, EvaluatorBlock] = {}
     for measure in (one for one in stage.evaluators if not one.of_set):
@@ -119,6 +123,11 @@ def npz(tensors: Mapping[str, Tensor]) -> bytes:
     arrays: dict[str, Any] = {name: tensor.detach().cpu().numpy() for name, tensor in tensors.items()}
     np.savez_compressed(buffer, **arrays)
     return buffer.getvalue()
+
+
+def packed(correct: Tensor) -> Tensor:
+    """Return bools as bits, uint8 (ceil(N / 8),), the first in the highest bit: what pairs two students image by image."""
+    return torch.from_numpy(np.packbits(correct.cpu().numpy()))
 
 
 def smallest(predictions: Tensor, num_classes: int) -> Tensor:

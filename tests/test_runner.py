@@ -65,6 +65,7 @@ def test_a_record_carries_what_decides_its_number_and_its_predictions_lie_beside
     assert sidecar["predictions"].dtype == np.uint8
     labels = np.asarray(make_plan_data().test.labels)
     assert record.metric("top1") == pytest.approx((sidecar["predictions"] == labels).mean())
+    assert (np.unpackbits(sidecar["correct"], count=len(labels)).astype(bool) == (sidecar["predictions"] == labels)).all()
 
 
 def make_plan_data():

@@ -55,7 +55,7 @@ def table(  # noqa: PLR0913 - a parameter per flag
     for problem in loaded.problems:
         say(problem)
     chosen = _chosen(loaded.records, dataset, protocol, ipc)
-    tables = summary(chosen, metric=metric, code=code.value)
+    tables = summary(chosen, metric=metric, code=code.value, sidecars=loaded.sidecars)
     if not tables:
         say(_nothing(where.root, loaded.records, metric))
     shown = _views(tables, published=published, robustness=robustness) if published or robustness else along(tables, by.value)

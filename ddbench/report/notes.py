@@ -73,6 +73,11 @@ def _differences(rows: Sequence[Row]) -> Iterator[str]:
         "Δ random: difference to random under the same protocol, student and eval seeds, with its 95 % interval "
         "(random's draws included); ▲ better, ▼ worse."
     )
+    known = [result.hits is not None for row in rows for result in row.results.values()]
+    if all(known):
+        yield "Δ and rank count the test images as a sample, paired image by image."
+    elif any(known):
+        yield "Δ counts the test images as a sample where predictions of both are at hand, and rank where those of all are."
     for why in sorted({difference.why for difference in found if difference.why}):
         yield f"No verdict for some differences: {why}."
 

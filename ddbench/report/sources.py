@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from ddbench.errors import ArtefactDamaged, DataMissing
 from ddbench.provenance import LEVELS, Standing, standing
 from ddbench.records import read_record
+from ddbench.report.sidecars import Sidecars
 
 if TYPE_CHECKING:
     from ddbench.records import Record
@@ -25,6 +26,8 @@ class Loaded:
     """A sentence for every file that was left out."""
     standings: Mapping[str, Standing] = field(default_factory=dict)
     """By key: the record's level, and what it rests on."""
+    sidecars: Sidecars = field(default_factory=lambda: Sidecars({}))
+    """Beside the records: which test images each student got right."""
 
 
 def load(store: Store | None, folders: Iterable[Path] = ()) -> Loaded:
@@ -36,9 +39,12 @@ def load(store: Store | None, folders: Iterable[Path] = ()) -> Loaded:
     found: dict[str, Record] = {}
     standings: dict[str, list[Standing]] = {}
     problems: list[str] = []
+    beside: dict[str, Path] = {}
     for record in store.records() if store else ():
         found[record.key] = record
         standings[record.key] = [store.standing(record)] if store else []
+        if store:
+            beside[record.key] = store.root / "records" / f"{record.key}.npz"
     for folder in folders:
         for path in record_files(folder):
             try:
@@ -48,11 +54,12 @@ def load(store: Store | None, folders: Iterable[Path] = ()) -> Loaded:
                 problems.append(f"left out: {problem}")
             else:
                 standings.setdefault(record.key, []).append(standing(record, path))
+                beside.setdefault(record.key, path.with_suffix(".npz"))
     if store:
         problems += store.damaged
     problems += [one.problem for many in standings.values() for one in many if one.problem]
     ordered = sorted(found.values(), key=lambda record: (record.cell.student, record.key))
-    return Loaded(tuple(ordered), tuple(problems), {key: _highest(many) for key, many in standings.items()})
+    return Loaded(tuple(ordered), tuple(problems), {key: _highest(many) for key, many in standings.items()}, Sidecars(beside))
 
 
 def record_files(folder: Path) -> Iterator[Path]:

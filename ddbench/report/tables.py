@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from ddbench.records import MetricBlock, Record
+    from ddbench.report.sidecars import Sidecars
 
 
 AVERAGE = "mean"
@@ -74,20 +75,22 @@ class Table:
         return difference.verdict if self.higher_is_better else -difference.verdict
 
 
-def summary(records: Iterable[Record], *, metric: str = "top1", code: Code = "newest") -> list[Table]:
+def summary(
+    records: Iterable[Record], *, metric: str = "top1", code: Code = "newest", sidecars: Sidecars | None = None
+) -> list[Table]:
     """Return one table for every dataset, ipc, protocol, label regime and resolution among the records.
 
     Records of different protocols, label regimes, resolutions, answering teachers, numerics or schema versions never share a
     table, and so never a column. Rows: as in `ordered_rows`; variants of a synthesizer are told apart by the options that differ.
     Columns: in the order in which the records name their students. Records without the metric are
-    left out.
+    left out. With sidecars that say which test images were named right, differences and ranks count the images as a sample.
     """
     by_heading: dict[Heading, list[Record]] = defaultdict(list)
     for record in records:
         if grouping.has_metric(record, metric):
             by_heading[grouping.heading_of(record)].append(record)
     titles = grouping.titles(by_heading)
-    return [_table(titles[heading], by_heading[heading], metric, code) for heading in sorted(by_heading)]
+    return [_table(titles[heading], by_heading[heading], (metric, code), sidecars) for heading in sorted(by_heading)]
 
 
 def frame(records: Iterable[Record]) -> pd.DataFrame:
@@ -145,7 +148,8 @@ def _of_column(table: Table, row: Row, column: str) -> dict[str, Any]:
     return {"student": student, **(_numbers(result) if result else {}), **over}
 
 
-def _table(title: str, every: Sequence[Record], metric: str, code: Code) -> Table:
+def _table(title: str, every: Sequence[Record], asked_for: tuple[str, Code], sidecars: Sidecars | None) -> Table:
+    metric, code = asked_for
     records, left_out = grouping.newest_code(every, code)
     by_cell: dict[tuple[Variant, str], list[Record]] = defaultdict(list)
     columns: dict[str, Record] = {}
@@ -159,10 +163,10 @@ def _table(title: str, every: Sequence[Record], metric: str, code: Code) -> Tabl
     labels = grouping.labels({variant for variant, _ in cells}, asked)
     ordered = sorted(labels, key=lambda variant: _order(variant, labels[variant]))
     control = _control(cells)
-    results = {
-        student: column({variant: cells[variant, student] for variant in ordered if (variant, student) in cells}, metric, control)
-        for student in names.values()
-    }
+    results = {}
+    for student in names.values():
+        found = {variant: cells[variant, student] for variant in ordered if (variant, student) in cells}
+        results[student] = column(found, metric, control, sidecars)
     block = _metric_block(records[0], metric)
     bare = [_row(labels[variant], variant, cells, results) for variant in ordered]
     rows, averaged = ordered_rows(bare, results, control, higher_is_better=block.higher_is_better)
