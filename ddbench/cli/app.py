@@ -15,6 +15,7 @@ from ddbench.cli.data import data
 from ddbench.cli.doctor import doctor
 from ddbench.cli.evaluate import evaluate
 from ddbench.cli.export import export
+from ddbench.cli.figure import figure
 from ddbench.cli.leaderboard import leaderboard
 from ddbench.cli.listing import list_things
 from ddbench.cli.output import say
@@ -70,6 +71,7 @@ app = typer.Typer(
 app.command("run", no_args_is_help=True)(run)
 app.add_typer(suite, name="suite")
 app.command("table")(table)
+app.command("figure", no_args_is_help=True)(figure)
 app.add_typer(leaderboard, name="leaderboard")
 app.command("evaluate", no_args_is_help=True)(evaluate)
 app.command("export", no_args_is_help=True)(export)
