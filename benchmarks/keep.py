@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 from ddbench.provenance import SUFFIX
-from ddbench.store import Store
+from ddbench.store import EVALUATED, Store
 
 MOST_PICTURE_BYTES = 200_000
 
@@ -37,6 +37,10 @@ def main() -> None:
             or cell.protocol != (arguments.protocol or cell.protocol)
         ):
             continue
+        for block in record.evaluators.values():
+            source, target = arguments.store / "evaluations" / str(block.key) / EVALUATED, arguments.out / f"{block.key}.npz"
+            if block.sidecar and source.is_file() and not target.exists():
+                shutil.copyfile(source, target)
         for suffix in (".json", ".npz", SUFFIX):
             source, target = arguments.store / "records" / f"{record.key}{suffix}", arguments.out / f"{record.key}{suffix}"
             if source.is_file() and not target.exists():

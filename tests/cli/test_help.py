@@ -34,11 +34,12 @@ RUN_FLAGS = (
     "--evaluators",
 )
 
-COMMANDS = ("run", "table", "show", "list", "data", "store", "doctor")
+COMMANDS = ("run", "table", "show", "list", "data", "store", "doctor", "figure")
 
 ANSWERS = (
     ["run"],
     ["table"],
+    ["figure"],
     ["show"],
     ["list"],
     ["data", "list"],
