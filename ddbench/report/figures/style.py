@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.ticker import LogLocator
 
 from ddbench.errors import BadRequest, EnvironmentProblem
 from ddbench.report.grouping import CONTROL
@@ -136,6 +137,7 @@ def stretch(axes: Axes, values: Sequence[float]) -> None:
     """Make the x axis logarithmic where positive values span more than a decade."""
     if min(values) > 0 and max(values) / min(values) >= DECADE:
         axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
 
 
 def percent(unit: str) -> float:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ddbench.report.figures import style
 from ddbench.report.figures.choosing import Asked, Chosen, bars, choose, unit
 from ddbench.report.figures.style import Drawing
-from ddbench.report.layout import plain
+from ddbench.report.layout import bytes_text, plain
 from ddbench.report.tables import stage_seconds, total_bytes
 
 if TYPE_CHECKING:
@@ -57,7 +57,11 @@ def against_bytes(asked: Asked) -> Drawing:
     points = _points(chosen, lambda records: fmean(total_bytes(record) for record in records))
     about = f"{plain(asked.metric)} against what a set takes with its labels (a teacher's answers as the cheaper of storing "
     caption = chosen.caption(f"{about}them and storing the teacher). {FRONT}", bars(chosen))
-    return _drawn(chosen, points, caption, "bytes", front=True)
+    drawing = _drawn(chosen, points, caption, "bytes", front=True)
+    (axes,) = drawing.figure.axes
+    axes.xaxis.set_major_formatter(lambda size, _: bytes_text(size))
+    axes.xaxis.set_minor_formatter("")
+    return drawing
 
 
 def against_cost(asked: Asked) -> Drawing:
