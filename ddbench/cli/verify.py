@@ -143,9 +143,12 @@ def _answer_artefact(findings: "list[Finding]", *, as_json: bool) -> None:
 
 
 def _show(results: "list[Result]") -> None:
+    from ddbench.exchange.safety import shown
+
     for result in results:
         record = result.checked.record
-        title = f"record {record.key}: {record.cell.synthesizer}, {record.cell.student}" if record else str(result.checked.path)
+        cell = record and f"{shown(record.key)}: {shown(record.cell.synthesizer)}, {shown(record.cell.student)}"
+        title = f"record {cell or shown(result.checked.path.name)}"
         write(f"{title}\n{_lines(list(result.checked.findings))}")
         if result.verdict:
             write(f"  {'agrees' if result.verdict.agrees else 'DISAGREES'}: {result.verdict.why}")

@@ -141,7 +141,11 @@ def _protocol(record: Record) -> Finding:
     except pydantic.ValidationError as error:
         return Finding("protocol", "damaged", f"it is no protocol: {shown(error.errors()[0]['msg'])}")
     if (sha256, record.protocol.get("name")) != (record.protocol_sha256, record.cell.protocol):
-        return Finding("protocol", "damaged", f"the recipe is not that of {record.cell.protocol}, sha256 {record.protocol_sha256}")
+        return Finding(
+            "protocol",
+            "damaged",
+            f"the recipe is not that of {shown(record.cell.protocol)}, sha256 {shown(record.protocol_sha256)}",
+        )
     return Finding("protocol", "ok", f"{record.cell.protocol}, sha256 {sha256}")
 
 
@@ -153,7 +157,7 @@ def _sidecar(record: Record, path: Path) -> Finding:
         return Finding("predictions", "missing", f"{shown(sidecar.name)} is not here, and was not checked")
     if file_sha256(sidecar) != record.sidecar:
         return Finding("predictions", "damaged", f"{shown(sidecar)} does not match its checksum in the record")
-    return Finding("predictions", "ok", f"sha256 {record.sidecar}")
+    return Finding("predictions", "ok", f"sha256 {shown(record.sidecar)}")
 
 
 def _metric(record: Record, path: Path, test: TestLabels | None) -> Iterator[Finding]:
@@ -163,7 +167,7 @@ def _metric(record: Record, path: Path, test: TestLabels | None) -> Iterator[Fin
     if test is None or predictions is None or stated is None:
         return
     if test.order_sha256 != record.dataset.test_order_sha256 or predictions.shape != test.labels.shape:
-        yield Finding("top1", "missing", f"{record.cell.dataset} has other test images here, and it was not computed again")
+        yield Finding("top1", "missing", f"{shown(record.cell.dataset)} has other test images here, and it was not computed again")
         return
     value = float((predictions == test.labels).mean())
     same = abs(value - stated) < 0.5 / len(predictions)

@@ -88,8 +88,10 @@ def retrain(record: Record, path: Path, source: Path, workspace: Workspace, aske
     if asked.eval_seeds < FEWEST:
         raise BadRequest(f"--eval-seeds {asked.eval_seeds} gives no interval; give {FEWEST} at least")
     planned = plan(_request(record, asked, workspace), workspace)
-    stage = next(one.stage for one in planned.cells)
-    stage = _as_recorded(record, stage, workspace)
+    stage = _as_recorded(record, planned.cells[0].stage, workspace)
+    for one in planned.stages:
+        if stage.teacher and one.key == stage.teacher.key and not one.stored:
+            workspace.reporter.note(f"{one.title} is not in this store and is made first: about {one.expected_s:.0f} s")
     session = open_session(planned, workspace)
     _refuse_other_data(record, session)
     distilled = _set(record, source, session)

@@ -27,17 +27,24 @@ DARKEST_OF_255 = 20.0
 EDGE = 2e-3
 """How near to black and to white, in pixels from 0 to 1, a channel must come for its normalisation to be known by its ends."""
 
-CENTRED = 0.5
-"""Mean and standard deviation of images scaled from -1 to 1."""
+Figures = tuple[tuple[float, ...], tuple[float, ...]]
+"""Mean and standard deviation by channel."""
+
+USUAL: tuple[Figures, ...] = (
+    ((0.5,), (0.5,)),  # from -1 to 1
+    ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+    ((0.2861,), (0.3530,)),  # Fashion-MNIST, as the released code of DC, DSA and DM normalises it
+    ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)),  # CIFAR-10, in the same
+    ((0.5071, 0.4866, 0.4409), (0.2673, 0.2564, 0.2762)),  # CIFAR-100
+    ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),  # ImageNet
+)
+"""What images are normalised by, besides the dataset's own figures."""
 
 WHITENED_STD = 0.6
 """Below this, images are more likely whitened: real ones have 1 normalised, and 0.26 (CIFAR-10) to 0.49 (digits) whitened."""
 
 TOPS = {"uint8": 255, "unit": 1}
 """By space that begins at 0, where it ends."""
-
-Figures = tuple[tuple[float, ...], tuple[float, ...]]
-"""Mean and standard deviation by channel."""
 
 
 @dataclass(frozen=True)
@@ -133,7 +140,7 @@ def _told(images: Sequence[Tensor], facts: DatasetFacts, where: Path) -> Reading
     if least >= 0 and most <= 1:
         return Reading("unit", "values")
     own: Figures = (facts.mean, facts.std)
-    for figures in (own, ((CENTRED,) * facts.shape[0],) * 2):
+    for figures in (own, *(one for one in USUAL if len(one[0]) == facts.shape[0])):
         if _ends_at_black_and_white(low, high, figures):
             return Reading("normalised", "values", None if figures == own else figures)
     spread = float(torch.cat([each.flatten().double() for each in images]).std())

@@ -12,6 +12,7 @@ from ddbench.report.layout import bytes_text
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from ddbench.provenance import Standing
     from ddbench.records import Record
     from ddbench.store import Store
 
@@ -109,6 +110,7 @@ def _record_view(store: Store, key: str) -> View:
         *(_options(f"options of the {who}", block.values, block.sources) for who, block in record.options.items()),
         Section("training", _training(record)),
         Section("cost", tuple((stage, _cost_text(cost.seconds, cost.peak_bytes)) for stage, cost in record.cost.items())),
+        Section("level", tuple(_level(store.standing(record)))),
         Section("made from", tuple(_origins(record))),
         Section("files", tuple(_record_files(store, record))),
     ]
@@ -128,6 +130,16 @@ def _training(record: Record) -> tuple[tuple[str, str], ...]:
         *(("note", line) for line in record.precision.notes),
         *(("note on the set", line) for line in record.precision.recover.get("notes", ())),
     )
+
+
+def _level(found: Standing) -> Iterable[tuple[str, str]]:
+    """Give how far the record's number can be trusted, and every check of it."""
+    yield "level", found.level
+    if found.problem:
+        yield "problem", found.problem
+    for check in found.checks:
+        values = ", ".join(_metric_text(one.value, "fraction") for one in check.measured)
+        yield f"{check.how} by {check.by}", f"{check.when}: {values}"
 
 
 def _origins(record: Record) -> Iterable[tuple[str, str]]:

@@ -159,6 +159,10 @@ class TestHowPixelsAreRead:
         centred = self.opened(save, ends * 2 - 1, labels, facts)
         assert centred.read.figures == ((0.5,) * 3, (0.5,) * 3)
         assert images_of(centred).allclose(images_of(opened), atol=1e-5)
+        theirs = [torch.tensor(numbers).view(1, -1, 1, 1) for numbers in ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))]
+        told = self.opened(save, (ends - theirs[0]) / theirs[1], labels, facts)
+        assert told.read.figures == ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))
+        assert images_of(told).allclose(images_of(opened), atol=1e-5)
 
     def test_whatever_else_goes_below_zero_is_asked_about(self, save, normalised, labels, facts):
         with pytest.raises(BadRequest, match=r"normalised\?.*--zca.*--mean.*--space normalised"):
