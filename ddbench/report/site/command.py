@@ -7,6 +7,7 @@ import re
 import shlex
 from typing import TYPE_CHECKING
 
+from ddbench.external import CHECKER, PREFIX, is_external
 from ddbench.report.site.texts import LONGEST, cut
 
 if TYPE_CHECKING:
@@ -21,22 +22,50 @@ PRECISIONS = {"fp32", "bf16"}
 
 
 def reproduce(records: Sequence[Record]) -> str:
-    """Return `ddbench run …` with as many seeds as the records need; every word is quoted for the shell."""
+    """Return `ddbench run …` with as many seeds as the records need, or `ddbench evaluate PATH …` of a set made elsewhere.
+
+    Every word is quoted for the shell.
+    """
     first = records[0]
     cell = first.cell
-    words = ["ddbench", "run", cell.synthesizer, "--dataset", cell.dataset, "--ipc", str(cell.ipc), "--protocol", cell.protocol]
+    brought = is_external(cell.synthesizer)
+    words = ["ddbench", "evaluate", "PATH", *_told(first)] if brought else ["ddbench", "run", cell.synthesizer]
+    words += ["--dataset", cell.dataset, "--ipc", str(cell.ipc), "--protocol", cell.protocol]
     words += ["--teacher", cell.teacher] if cell.teacher else []
     words += ["--students", cell.student]
-    words += ["--distill-seeds", str(1 + max(record.cell.distill_seed for record in records))]
+    words += [] if brought else ["--distill-seeds", str(1 + max(record.cell.distill_seed for record in records))]
     words += ["--eval-seeds", str(1 + max(record.cell.eval_seed for record in records))]
     words += ["--view-seed", str(first.view_seed)] if first.view_seed else []
     dtype = first.precision.student.get("dtype")
     words += ["--precision", str(dtype)] if dtype in PRECISIONS else []
     preset = _preset(first)
     words += ["--preset", preset] if preset else []
-    for assignment in _assignments(first):
+    for assignment in _for_teacher(first) if brought else _assignments(first):
         words += ["-o", assignment]
     return " ".join(shlex.quote(cut(word, LONGEST)) for word in words)
+
+
+def _told(record: Record) -> list[str]:
+    """Return the flags that told how a set made elsewhere is read."""
+    block = record.options.get("synthesizer")
+    values = dict(block.values) if block else {}
+    words = ["--name", record.cell.synthesizer.removeprefix(PREFIX)]
+    for name in ("mean", "std"):
+        numbers = values.get(name)
+        words += [f"--{name}", ",".join(str(number) for number in numbers)] if isinstance(numbers, list | tuple) else []
+    if values.get("told_by") == "flag" and not values.get("mean"):
+        words += ["--space", str(values.get("space"))]
+    words += ["--soft-labels", "logits"] if values.get("soft_labels") == "logits" else []
+    words += ["--external-data"] if values.get("external_data") else []
+    if not values.get("class_check"):
+        return [*words, "--no-class-check"]
+    return words if record.cell.teacher else [*words, "--teacher", str(values["class_check"])]
+
+
+def _for_teacher(record: Record) -> Iterator[str]:
+    """Give `teacher.name=value` for what somebody set of the teacher, which is also the one that checked the order of classes."""
+    block = record.options.get("teacher") or record.options.get(CHECKER)
+    yield from (f"teacher.{name}={_toml(block.values.get(name))}" for name in _set_by_hand(block)) if block else ()
 
 
 def _preset(record: Record) -> str:

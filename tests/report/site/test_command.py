@@ -69,3 +69,32 @@ def test_a_preset_that_was_asked_for_is_named_and_the_datasets_own_is_not():
     assert words[words.index("--preset") + 1] == "cpu"
     assert words[words.index("-o") + 1] == "flag=true"
     assert words.count("-o") == 1
+
+
+def test_a_set_made_elsewhere_is_evaluated_again_with_the_flags_that_told_how_it_is_read():
+    from ddbench.records import OptionsBlock
+
+    values = {
+        "told_by": "flag",
+        "space": "normalised",
+        "mean": [0.49, 0.48, 0.45],
+        "std": [0.2, 0.2, 0.2],
+        "class_check": "convnet3-bn",
+        "external_data": True,
+        "soft_labels": "logits",
+    }
+    checker = OptionsBlock(values={"epochs": 5, "batch": 32}, sources={"epochs": "evaluate", "batch": "default"})
+    brought = OptionsBlock(values=values, sources=dict.fromkeys(values, "evaluate"))
+    one = record(0.5, synthesizer="external:mine", teacher=None).model_copy(
+        update={"options": {"synthesizer": brought, "classifier": checker}}
+    )
+    words = shlex.split(reproduce([one]))
+    assert words[:5] == ["ddbench", "evaluate", "PATH", "--name", "mine"]
+    asked = typer.main.get_command(app).commands["evaluate"].make_context("evaluate", words[2:]).params
+    assert (asked["mean"], asked["std"], asked["teacher"]) == ("0.49,0.48,0.45", "0.2,0.2,0.2", "convnet3-bn")
+    assert (asked["class_check"], asked["external_data"], asked["option"]) == (True, True, ["teacher.epochs=5"])
+    assert asked["soft_labels"] == "logits"
+    unchecked = brought.model_copy(update={"values": {**values, "class_check": "", "mean": None, "std": None, "space": "zca"}})
+    words = shlex.split(reproduce([one.model_copy(update={"options": {"synthesizer": unchecked}})]))
+    assert "--no-class-check" in words
+    assert words[words.index("--space") + 1] == "zca"
