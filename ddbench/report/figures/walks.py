@@ -41,6 +41,8 @@ class Walk:
     score: NDArray[np.float64]
     chosen: tuple[int, ...]
     """The step whose latents each space hands on, counted over the whole walk."""
+    chosen_score: tuple[float, ...] = ()
+    """The selector's score of each of these."""
 
 
 def walk(asked: Asked) -> Drawing:
@@ -99,9 +101,9 @@ def read_walk(arrays: Arrays, spaces: Sequence[str], *, jobs: int, steps: Sequen
     lengths = [int(scored_at[scored_at[:, 0] == leg, 1].max()) for leg in range(len(handed_on))]
     starts = np.concatenate([[0], np.cumsum(lengths)])
     at = starts[scored_at[:, 0]] + scored_at[:, 1]
-    return Walk(
-        _names(spaces, len(lengths)), loss, tuple(starts[1:].tolist()), at, score, tuple((starts[:-1] + handed_on).tolist())
-    )
+    best = [float(score[(scored_at == (leg, step)).all(axis=1)][-1]) for leg, step in enumerate(handed_on)]
+    ends, chosen = tuple(starts[1:].tolist()), tuple((starts[:-1] + handed_on).tolist())
+    return Walk(_names(spaces, len(lengths)), loss, ends, at, score, chosen, tuple(best))
 
 
 def _names(spaces: Sequence[str], count: int) -> tuple[str, ...]:
@@ -196,10 +198,7 @@ def _curves(axes: Axes, one: Walk) -> None:
             linewidth=0.9,
             label="score (right)",
         )
-        taken = [int(np.flatnonzero(one.scored_at == step)[-1]) for step in one.chosen]
-        beside.plot(
-            one.scored_at[taken], one.score[taken], linestyle="none", marker="*", markersize=11, color="#000000", label="handed on"
-        )
+        beside.plot(one.chosen, one.chosen_score, linestyle="none", marker="*", markersize=11, color="#000000", label="handed on")
         beside.set_ylabel("score")
         beside.grid(visible=False)
         beside.spines["right"].set_visible(True)

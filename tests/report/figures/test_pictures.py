@@ -62,6 +62,7 @@ def test_a_walk_with_a_selector_is_counted_over_all_its_spaces():
     one = read_walk(arrays, ("w+", "f1"), jobs=1)
     assert (one.spaces, one.ends, one.chosen) == (("w+", "f1"), (4, 10), (4, 4))
     assert one.scored_at.tolist() == [0, 2, 4, 4, 7, 10]
+    assert one.chosen_score == (1.0, 4.0)  # both at step 4 of the whole walk: the end of one space, the start of the next
 
 
 def test_the_first_of_several_jobs_is_shown_and_unknown_spaces_are_numbered():
