@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import itertools
 import json
 import os
 import shutil
@@ -231,9 +232,7 @@ class Store:
 
     def add_failure(self, key: str, content: Mapping[str, Any]) -> Path:
         """Keep why a cell failed, beside earlier failures of the same cell."""
-        folder = self.root / "failures"
-        number = sum(1 for _ in folder.glob(f"{key}-*.json")) if folder.is_dir() else 0
-        path = folder / f"{key}-{number}.json"
+        path = _free(self.root / "failures", key, ".json")
         self.write_file(path, json.dumps(content, indent=1, sort_keys=True).encode())
         return path
 
@@ -261,8 +260,7 @@ class Store:
                 if path.exists():
                     folder = self.root / "replaced"
                     folder.mkdir(parents=True, exist_ok=True)
-                    number = sum(1 for _ in folder.glob(f"{kind}-{path.stem}-*"))
-                    path.rename(folder / f"{kind}-{path.stem}-{number}{path.suffix}")
+                    path.rename(_free(folder, f"{kind}-{path.stem}", path.suffix))
 
     def annotate(self, kind: str, key: str, name: str, content: Mapping[str, Any]) -> None:
         """Add what is known of an artefact only after it was stored, such as a teacher's test top1."""
@@ -318,8 +316,7 @@ class Store:
         with self._storing():
             folder = self.root / "damaged"
             folder.mkdir(parents=True, exist_ok=True)
-            number = sum(1 for _ in folder.glob(f"{label}-*"))
-            path.rename(folder / f"{label}-{number}{path.suffix}")
+            path.rename(_free(folder, label, path.suffix))
         self.damaged.append(f"{why}; moved to {folder} and made again")
 
     @contextmanager
@@ -340,6 +337,11 @@ def _sentence(root: Path, error: OSError) -> str:
     if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR}:
         return f"store {root} cannot be written ({error.strerror}: {error.filename}); name another with --store or DDBENCH_STORE"
     return f"store {root}: {error}"
+
+
+def _free(folder: Path, label: str, suffix: str) -> Path:
+    """Return the first path `label-N` in a folder that nothing has; other files there are not looked at, however many."""
+    return next(path for number in itertools.count() if not (path := folder / f"{label}-{number}{suffix}").exists())
 
 
 def _card_name(kind: str) -> str:

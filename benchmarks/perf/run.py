@@ -35,13 +35,35 @@ RATIOS = {
 }
 """Parts that compare, with the module of each: it is imported only when the part is measured, for it brings torch."""
 
-FIGURES = ("cell-overhead", "ray-overhead", "start-up", "opening", "memory", "leaderboard", "main-job")
+FIGURES = (
+    "cell-overhead",
+    "local-overhead",
+    "ray-overhead",
+    "two-workers",
+    "suite-plan",
+    "record-table",
+    "large-store",
+    "start-up",
+    "opening",
+    "memory",
+    "leaderboard",
+    "main-job",
+)
 """Parts that measure plain numbers."""
 
-APART = {"cell-overhead": "cells", "ray-overhead": "on_ray", "leaderboard": "leaderboard"}
+APART = {
+    "cell-overhead": "cells",
+    "local-overhead": "scale",
+    "ray-overhead": "on_ray",
+    "two-workers": "scale",
+    "suite-plan": "scale",
+    "record-table": "scale",
+    "large-store": "scale",
+    "leaderboard": "leaderboard",
+}
 """Of those, the ones with a module of their own."""
 
-LONG = ("student-whole", "squeeze", "eval-seeds", "leaderboard", "main-job")
+LONG = ("student-whole", "squeeze", "eval-seeds", "two-workers", "large-store", "leaderboard", "main-job")
 """Parts that take minutes."""
 
 

@@ -45,7 +45,7 @@ def command(folder: Path, store: Path, *more: str) -> list[str]:
 
 def start(folder: Path, store: Path, *more: str) -> subprocess.Popen[str]:
     """Start a run in a session of its own."""
-    environment = {**os.environ, "DDBENCH_DATA": str(folder / "no-data"), "DDBENCH_PLUGINS": ""}
+    environment = {**os.environ, "DDBENCH_DATA": str(folder / "no-data")}
     return subprocess.Popen(
         command(folder, store, *more),
         env=environment,
