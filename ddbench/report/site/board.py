@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 from ddbench.provenance import LEVELS
 from ddbench.records import canonical
 from ddbench.report import grouping
+from ddbench.report.sidecars import Sidecars
 from ddbench.report.site.admission import METRIC, Admitted, Entry, LeftOut
 from ddbench.report.tables import summary, total_bytes
 
@@ -103,7 +104,9 @@ def board(admitted: Admitted, code: Code = "newest") -> Board:
     records = [entry.record for entry in admitted.entries]
     kept, _ = grouping.newest_code(records, code)
     by_key = {entry.record.key: entry for entry in admitted.entries}
-    tables = summary(kept, metric=METRIC, code="any" if code == "newest" else code)  # the newest were chosen above
+    sidecars = Sidecars({key: entry.path.with_suffix(".npz") for key, entry in by_key.items()})
+    rows = "any" if code == "newest" else code  # the newest were chosen above
+    tables = summary(kept, metric=METRIC, code=rows, sidecars=sidecars)
     rankings = [ranking for table in tables for ranking in _rankings(table, by_key)]
     used = {entry.record.key for ranking in rankings for line in ranking.lines for entry in line.entries}
     of_this_code = {record.key for record in kept}

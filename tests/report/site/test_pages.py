@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import html
+import io
 import json
 import random
 import re
 import shlex
 from html.parser import HTMLParser
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -173,6 +176,25 @@ def test_published_numbers_are_claimed_stand_in_no_ranking_and_beside_what_was_m
     assert re.search(r"Published beside measured.*<th scope=\"row\">15\.4</th>.*<td>[+-]0\.\d</td><td>yes</td>", row, re.DOTALL)
     assert "Published numbers of random" in next(page.decode() for name, page in site.items() if name.startswith("method/"))
     assert not [row for row in rows_of(built(saved(tmp_path / "digits", *small_board()))) if row["level"] == "claimed"]
+
+
+def test_files_beside_records_that_say_which_images_were_right_make_the_test_images_a_sample(tmp_path):
+    draws = np.random.default_rng(0)
+    records, files = [], {}
+    for one in small_board():
+        correct = draws.random(one.dataset.test_images) < one.metric("top1")
+        buffer = io.BytesIO()
+        np.savez(buffer, correct=np.packbits(correct))
+        records.append(one.model_copy(update={"sidecar": hashlib.sha256(buffer.getvalue()).hexdigest()}).sealed())
+        files[one.key] = buffer.getvalue()
+    alone = rows_of(built(saved(tmp_path / "alone", *records)))
+    folder = saved(tmp_path / "records", *records)
+    for key, content in files.items():
+        (folder / f"{key}.npz").write_bytes(content)
+    beside = rows_of(built(folder))
+    assert [row["top1_percent"] for row in beside] == [row["top1_percent"] for row in alone]
+    assert all(row["unranked_because"] is None for row in beside)
+    assert [row["difference_low_percent"] for row in beside] != [row["difference_low_percent"] for row in alone]
 
 
 @pytest.mark.parametrize("name", NAMES)
