@@ -15,6 +15,9 @@ from ddbench.errors import ArtefactDamaged
 
 SCHEMA_VERSION = 3
 
+LONGEST_REASON = 500
+"""Characters of why content is no record: a field's name may be of any length."""
+
 UNREPEATABLE = ("time", "cost", "host", "sha256")
 """Blocks that may differ between two runs that are otherwise the same, byte for byte."""
 
@@ -205,13 +208,13 @@ def read_record(text: str | bytes, *, where: str = "record") -> Record:
     try:
         content = json.loads(text, parse_constant=_refuse_constant)
         version = content.get("schema_version") if isinstance(content, dict) else None
-        if version not in MIGRATIONS:
-            raise ArtefactDamaged(f"{where} has schema version {version!r}; this ddbench reads {sorted(MIGRATIONS)}")
+        if not isinstance(version, int) or version not in MIGRATIONS:
+            raise ArtefactDamaged(f"{where} has schema version {str(version)[:40]!r}; this ddbench reads {sorted(MIGRATIONS)}")
         if content.get("sha256") != checksum(content):
             raise ArtefactDamaged(f"{where} does not match its own checksum; it was edited or damaged")
         return Record.model_validate(MIGRATIONS[version](content))
     except (RecursionError, pydantic.ValidationError, ValueError) as error:  # ValueError: of JSON and of its encoding too
-        raise ArtefactDamaged(f"{where} is not a whole record: {error}") from error
+        raise ArtefactDamaged(f"{where} is not a whole record: {str(error)[:LONGEST_REASON]}") from error
 
 
 def _refuse_constant(name: str) -> float:

@@ -46,6 +46,7 @@ FIGURES = (
     "start-up",
     "opening",
     "memory",
+    "statistics",
     "leaderboard",
     "main-job",
 )
@@ -60,6 +61,7 @@ APART = {
     "record-table": "scale",
     "large-store": "scale",
     "leaderboard": "leaderboard",
+    "statistics": "tables",
 }
 """Of those, the ones with a module of their own."""
 

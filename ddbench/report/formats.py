@@ -49,6 +49,9 @@ LATEX_SYMBOLS = {
     "–": "--",
 }
 
+UNSEEN = re.compile(r"[\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
+"""Characters that JSON leaves as they are and that change how other text is shown."""
+
 PERCENT_COLUMNS = (
     *("mean", "low", "high", "difference_to_random", "difference_low", "difference_high"),
     *("published", "published_sd", "difference_to_published", "hlr", "hlr_low", "hlr_high", "ior", "ior_low", "ior_high"),
@@ -210,7 +213,8 @@ def _csv_cell(value: object) -> object:
 
 
 def _json_text(sheets: Sequence[Sheet]) -> str:
-    return json.dumps(as_json(sheets), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    text = json.dumps(as_json(sheets), indent=1, ensure_ascii=False, allow_nan=False)
+    return UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text) + "\n"
 
 
 TEXT_FORMS: dict[str, Callable[[Sequence[Sheet]], str]] = {

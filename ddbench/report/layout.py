@@ -13,6 +13,12 @@ if TYPE_CHECKING:
 
 NOT_MEASURED = "–"
 
+LONGEST = 2000
+"""Characters of a line that is shown; what is longer is cut."""
+
+LONGEST_NAME = 200
+"""Of a name in a table."""
+
 SIDE_BY_SIDE = 2
 """Up to this many students, differences have columns of their own; with more they stand under the student's score."""
 
@@ -58,7 +64,9 @@ def grid(table: Table, marks: Marks = Marks(), *, apart: bool | None = None) -> 
     rows = []
     for row in table.rows:
         cost = (bytes_text(row.bytes), seconds_text(row.seconds.get("recover"))) if costs else ()
-        rows.append((plain(row.label), *(text for column in columns for text in column.texts(row, marks)), counts(row), *cost))
+        rows.append(
+            (plain(row.label, LONGEST_NAME), *(text for column in columns for text in column.texts(row, marks)), counts(row), *cost)
+        )
     return Grid(tuple(headers), tuple(rows))
 
 
@@ -74,7 +82,7 @@ class _Column:
     @property
     def headers(self) -> list[str]:
         """One header per column of the grid; a table of one column need not repeat its name."""
-        title = f"mean of {len(self.table.averaged)}" if self.name is None else plain(self.name)
+        title = f"mean of {len(self.table.averaged)}" if self.name is None else plain(self.name, LONGEST_NAME)
         found = [title]
         if self.apart and self._compared:
             found.append(f"Δ random ({title})")
@@ -159,7 +167,8 @@ def seconds_text(seconds: float | None) -> str:
     return f"{seconds:.1f}" if seconds < 100 else f"{seconds:.0f}"
 
 
-def plain(text: str) -> str:
-    """Return text on one line without control characters: names come from plugins and from other people's records."""
-    spaced = " ".join(text.split())
-    return "".join(char for char in spaced if unicodedata.category(char)[0] != "C")
+def plain(text: str, most: int = LONGEST) -> str:
+    """Return text on one line without control characters, cut where it is too long: names come from plugins and other people."""
+    spaced = " ".join(text[: 2 * most].split())
+    clean = "".join(char for char in spaced if unicodedata.category(char)[0] != "C")
+    return clean if len(clean) <= most and len(text) <= 2 * most else f"{clean[: most - 1]}…"

@@ -9,7 +9,7 @@ from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
-from ddbench.report.layout import Grid, number, plain, score
+from ddbench.report.layout import LONGEST_NAME, Grid, number, plain, score
 from ddbench.report.layout import Marks as PlainMarks
 from ddbench.report.sheets import Sheet
 
@@ -168,7 +168,7 @@ def _texts(one: Comparison, marks: Marks) -> tuple[str, ...]:
     table, source = one.table, one.published
     spread = "" if source.sd is None else f"{marks.plus_minus}{number(table, source.sd)}"
     return (
-        plain(one.row.label),
+        plain(one.row.label, LONGEST_NAME),
         plain(f"{table.heading.dataset} ipc {table.heading.ipc} {one.student}"),
         table.heading.protocol,
         score(table, one.result, marks),

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ddbench.report.layout import Grid, plain
+from ddbench.report.layout import LONGEST_NAME, Grid, plain
 from ddbench.report.robustness import WEIGHT, Value, View, augmentation_robustness, label_robustness
 from ddbench.report.sheets import Sheet, plain_sheet
 
@@ -40,7 +40,7 @@ def _texts(view: View) -> tuple[str, ...]:
     score = "" if view.score is None else _text(view.score, "{:.3f}", 1)
     parts = [_text(value, "{:+.1f}", 100) for value in (view.parts or {}).values()]
     cell = plain(f"{view.dataset} ipc {view.ipc} {view.student}")
-    return (plain(view.method), cell, *view.protocols, score, *parts, f"{view.sets} × {view.seeds}")
+    return (plain(view.method, LONGEST_NAME), cell, *view.protocols, score, *parts, f"{view.sets} × {view.seeds}")
 
 
 def _text(value: Value, form: str, factor: float) -> str:

@@ -88,5 +88,5 @@ def _add(record: Record, found: dict[str, Record], path: Path) -> None:
         ArtefactDamaged: Another record has the key.
     """
     known = found.setdefault(record.key, record)
-    if known.repeatable() != record.repeatable():
+    if known is not record and known.repeatable() != record.repeatable():
         raise ArtefactDamaged(f"{path} holds another record under the key {record.key} than the one already read")
