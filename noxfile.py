@@ -114,6 +114,16 @@ def first_project(session: nox.Session, folder: Path, store: str) -> None:
 
 
 @nox.session
+def suite(session: nox.Session) -> None:
+    """Run the suite of every method on digits in a shortened form, and once more, when all of it must be in the store."""
+    install(session)
+    shortened = ["benchmarks/suites/digits.toml", "--smoke", "0.05", "--store", os.fspath(Path(session.create_tmp()) / "suite")]
+    session.run("ddbench", "suite", "run", *shortened, *session.posargs)
+    session.run("ddbench", "suite", "plan", *shortened)
+    session.run("ddbench", "suite", "run", *shortened, "--exit-first")
+
+
+@nox.session
 def perf(session: nox.Session) -> None:
     """Measure speed and memory, and print the table."""
     install(session)
