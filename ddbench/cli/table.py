@@ -23,6 +23,7 @@ def table(  # noqa: PLR0913 - a parameter per flag
     dataset: Annotated[str | None, typer.Option(help="Only this dataset.")] = None,
     protocol: Annotated[str | None, typer.Option(help="Only this protocol.")] = None,
     ipc: Annotated[int | None, typer.Option(metavar="N", min=1, help="Only this many images per class.")] = None,
+    suite: Annotated[Path | None, typer.Option(metavar="FILE", help="Only the cells of a suite that was run.")] = None,
     format: Annotated[flags.Format | None, typer.Option(help="Default: rich, or what the suffix of --out says.")] = None,  # noqa: A002
     metric: Annotated[str, typer.Option(help="The metric shown.")] = "top1",
     records: Annotated[
@@ -54,7 +55,7 @@ def table(  # noqa: PLR0913 - a parameter per flag
     loaded = load(where, records or ())
     for problem in loaded.problems:
         say(problem)
-    chosen = _chosen(loaded.records, dataset, protocol, ipc)
+    chosen = _chosen(_of_suite(loaded.records, suite, where.root), dataset, protocol, ipc)
     tables = summary(chosen, metric=metric, code=code.value, sidecars=loaded.sidecars)
     if not tables:
         say(_nothing(where.root, loaded.records, metric))
@@ -76,6 +77,17 @@ def _views(tables: "Sequence[Table]", *, published: bool, robustness: bool) -> "
         else:
             sheets.append(sheet)
     return sheets + (robustness_sheets(tables) if robustness and tables else [])
+
+
+def _of_suite(records: "Sequence[Record]", suite: Path | None, root: Path) -> "Sequence[Record]":
+    """Return the records of a suite's cells, as it was last run into the store; all where none is named."""
+    if suite is None:
+        return records
+    from ddbench.suites.contents import cells_of
+    from ddbench.suites.files import read_suite
+
+    keys = set(cells_of(root, read_suite(suite).name))
+    return [record for record in records if record.key in keys]
 
 
 def _chosen(records: "Sequence[Record]", dataset: str | None, protocol: str | None, ipc: int | None) -> "list[Record]":

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ddbench.errors import EnvironmentProblem, StoreProblem
 from ddbench.executors.problems import failure_content
 from ddbench.executors.schedule import Ended, Executor, Problem, Rules, State, failed_with, run_units
+from ddbench.suites.contents import keep_cells
 
 if TYPE_CHECKING:
     from ddbench.executors.units import Unit
@@ -69,6 +70,7 @@ def run_suite(asked: Priced, workspace: Workspace, run: Run) -> SuiteOutcome:
     """
     workspace.store.check_writable()
     planned = asked.planned
+    keep_cells(workspace.store, planned.suite.name, list(planned.cells))
     with workspace.reporter.stage(f"suite {planned.suite.name}") as shown:
         watcher = _Told(planned, workspace, (run.status, shown))
         try:

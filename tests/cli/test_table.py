@@ -83,3 +83,17 @@ def test_out_that_cannot_be_written_is_an_error_of_the_environment(store, tmp_pa
 
 def test_a_records_folder_that_is_not_there_is_an_error(store, tmp_path):
     assert table(store, "--records", str(tmp_path / "nowhere")).exit_code == 3
+
+
+def test_a_suite_chooses_the_records_of_its_cells_as_it_was_last_run(store, tmp_path):
+    from ddbench.suites.contents import keep_cells
+
+    file = tmp_path / "few.toml"
+    file.write_text('name = "few"\n[[cells]]\nmethods = ["dwa"]\ndatasets = ["digits"]\nipc = [10]\n')
+    result = table(store, "--suite", str(file), "--json")
+    assert result.exit_code == 2
+    assert "suite few was not run in" in result.stderr
+    keys = [record.key for record in store.records() if record.cell.protocol == "dc-hard/1"]
+    keep_cells(store, "few", keys)
+    (one,) = json.loads(table(store, "--suite", str(file), "--json").stdout)
+    assert one["heading"]["protocol"] == "dc-hard/1"

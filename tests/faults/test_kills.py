@@ -31,14 +31,13 @@ def test_a_driver_killed_at_random_moments_loses_nothing_and_its_workers_end_wit
     moments, killed = random.Random(1), 0
     for _ in range(KILLS):
         run = start(folder, tmp_path / "store")
-        time.sleep(0.0)
         moment = moments.uniform(0.3, 0.95) * length
         before = time.monotonic()
         while time.monotonic() - before < moment and run.poll() is None:
             time.sleep(0.05)
         workers = workers_of(run.pid)
         killed += kill_after(run, 0.0, worker=False)
-        run.wait()
+        run.communicate()
         for worker in workers:
             worker.wait(30)
     finished(folder, tmp_path / "store")
