@@ -39,6 +39,7 @@ FIGURES = (
     "cell-overhead",
     "local-overhead",
     "ray-overhead",
+    "ray-groups",
     "two-workers",
     "suite-plan",
     "record-table",
@@ -56,6 +57,7 @@ APART = {
     "cell-overhead": "cells",
     "local-overhead": "scale",
     "ray-overhead": "on_ray",
+    "ray-groups": "on_ray",
     "two-workers": "scale",
     "suite-plan": "scale",
     "record-table": "scale",
@@ -65,7 +67,7 @@ APART = {
 }
 """Of those, the ones with a module of their own."""
 
-LONG = ("student-whole", "squeeze", "eval-seeds", "two-workers", "large-store", "leaderboard", "main-job")
+LONG = ("student-whole", "squeeze", "eval-seeds", "ray-groups", "two-workers", "large-store", "leaderboard", "main-job")
 """Parts that take minutes."""
 
 

@@ -45,9 +45,9 @@ def seconds(planned: Plan, executor: Executor) -> float:
     """Return the seconds of all cells but the first few."""
     keys = [one.record_key for one in planned.cells]
     warm, rest = _lacking(planned, keys[:WARM]), _lacking(planned, keys[WARM:])
-    _run(warm, executor)
+    run(warm, executor)
     begun = time.perf_counter()
-    _run(rest, executor)
+    run(rest, executor)
     return time.perf_counter() - begun
 
 
@@ -57,7 +57,8 @@ def _lacking(planned: Plan, keys: Sequence[str]) -> list[Unit]:
     return [unit for key, unit in units.items() if key in needed or key in keys]
 
 
-def _run(units: Sequence[Unit], executor: Executor) -> None:
+def run(units: Sequence[Unit], executor: Executor) -> None:
+    """Have units made; raise RuntimeError with the traceback of the first that fails."""
     state = run_units(units, executor, rules=Rules(), watcher=_Quiet())
     if state.failed:
         raise RuntimeError(next(iter(state.failed.values())).traceback)

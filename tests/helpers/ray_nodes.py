@@ -48,7 +48,11 @@ def reap():
     """Wait for the processes that Ray started and ended, which it leaves to the garbage collector, whose warnings are errors."""
     for process in gc.get_objects():
         if issubclass(type(process), subprocess.Popen) and process.returncode is None:
-            process.wait(10)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(10)
+                continue
+            process.kill()
+            process.wait()
 
 
 def workers(run):
