@@ -41,7 +41,7 @@ def class_features(ctx: Context, index: torch.Tensor, *, normalise: bool) -> NDA
     """Return float64 (n, D): the teacher's last features of the train images at int64 (n,) positions."""
     teacher = ctx.needs["teacher"]
     pixels = Pixels.of(teacher, ctx.device)
-    parts = [features(teacher.module, pixels.normalise(ctx.train.images(part))).cpu() for part in index.split(CHUNK)]
+    parts = [features(teacher.module, pixels.normalise(ctx.train.images(part))).cpu() for part in torch.split(index, CHUNK)]
     vectors = torch.cat(parts).double()
     found: NDArray[np.float64] = (normalize(vectors) if normalise else vectors).numpy()
     return found
