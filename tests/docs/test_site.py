@@ -146,6 +146,8 @@ def test_every_method_has_a_page_with_idea_equations_options_presets_and_records
     idea = page.split("\n\n")[1]
     assert len(re.findall(r"[.?](?=\s|$)", idea)) == 5
     assert page.count("$$") >= 2
+    assert f'<img src="{name}.png"' in page
+    assert (root / "docs" / "methods" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
     for part in ("options", "presets", "published", "measured"):
         assert f"<!-- generated: {part} {name} -->" in page
     for option in PLUGINS.get("synthesizer", name).value.options.model_fields:
