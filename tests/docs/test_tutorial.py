@@ -20,6 +20,9 @@ from third_party import installed, run
 PAGE = "docs/tutorial.md"
 BLOCK = re.compile(r"(?:`([\w/.]+)`[^`\n]*:\n\n)?```(sh|python|toml)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
+COMMANDS = {"ddbench": "from ddbench.__main__ import main; main()", "pytest": "from pytest import console_main; console_main()"}
+"""What pip would put into the environment if ddbench and pytest were not lent to it."""
+
 
 @pytest.fixture
 def steps(pages) -> list[tuple[str, str, str]]:
@@ -77,9 +80,10 @@ def test_the_tutorial_carried_out_word_for_word_ends_in_a_table_beside_random_an
     packages = next((tmp_path / "venv" / "lib").glob("python*/site-packages"))
     here = [path for path in sys.path if path.endswith("site-packages")]
     (packages / "ddbench-and-what-it-needs.pth").write_text("\n".join(f"import site; site.addsitedir({path!r})" for path in here))
-    command = tmp_path / "venv" / "bin" / "ddbench"
-    command.write_text(f"#!{tmp_path}/venv/bin/python\nfrom ddbench.__main__ import main\n\nmain()\n")
-    command.chmod(0o755)
+    for name, call in COMMANDS.items():
+        command = tmp_path / "venv" / "bin" / name
+        command.write_text(f"#!{tmp_path}/venv/bin/python\n{call}\n")
+        command.chmod(0o755)
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("DDBENCH_")},
         "PATH": f"{tmp_path}/venv/bin:{Path(sys.executable).parent}:{os.environ['PATH']}",
