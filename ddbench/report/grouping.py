@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
@@ -46,6 +46,8 @@ class Heading:
     protocol_sha256: str
     numerics_version: int
     schema_version: int
+    evaluator: str = ""
+    """What made a metric, its options included; empty where no metric was named."""
 
     @property
     def title(self) -> str:
@@ -85,6 +87,12 @@ def heading_of(record: Record) -> Heading:
         numerics_version=record.numerics_version,
         schema_version=record.schema_version,
     )
+
+
+def heading_for(record: Record, metric: str) -> Heading:
+    """Return the table a record's metric belongs to: one made with other options of its evaluator belongs to another."""
+    made_by = next(block.evaluator for block in record.metrics if block.name == metric)
+    return replace(heading_of(record), evaluator=made_by)
 
 
 def titles(headings: Iterable[Heading]) -> dict[Heading, str]:
@@ -227,8 +235,9 @@ def same_architecture(record: Record) -> bool:
 
 
 def heading_json(heading: Heading) -> dict[str, object]:
-    """Return a heading as JSON values."""
-    return {**asdict(heading), "shape": list(heading.shape)}
+    """Return a heading as JSON values; without an evaluator where it names none."""
+    values = {**asdict(heading), "shape": list(heading.shape)}
+    return values if heading.evaluator else {name: value for name, value in values.items() if name != "evaluator"}
 
 
 def _texts(prefix: str, block: OptionsBlock | None) -> dict[str, str]:

@@ -80,15 +80,15 @@ def summary(
 ) -> list[Table]:
     """Return one table for every dataset, ipc, protocol, label regime and resolution among the records.
 
-    Records of different protocols, label regimes, resolutions, answering teachers, numerics or schema versions never share a
-    table, and so never a column. Rows: as in `ordered_rows`; variants of a synthesizer are told apart by the options that differ.
+    Records of different protocols, label regimes, resolutions, answering teachers, numerics or schema versions, and metrics made with
+    other options of their evaluator, never share a table, and so never a column. Rows: as in `ordered_rows`; variants of a synthesizer are told apart by the options that differ.
     Columns: in the order in which the records name their students. Records without the metric are
     left out. With sidecars that say which test images were named right, differences and ranks count the images as a sample.
     """
     by_heading: dict[Heading, list[Record]] = defaultdict(list)
     for record in records:
         if grouping.has_metric(record, metric):
-            by_heading[grouping.heading_of(record)].append(record)
+            by_heading[grouping.heading_for(record, metric)].append(record)
     titles = grouping.titles(by_heading)
     return [_table(titles[heading], by_heading[heading], (metric, code), sidecars) for heading in sorted(by_heading)]
 

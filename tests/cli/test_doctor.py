@@ -45,8 +45,8 @@ def test_plugin_errors_and_clashes_and_damaged_data_are_told(monkeypatch, tmp_pa
     (folder / "dataset.json").write_text("{")
     original = Plugins.__init__
 
-    def with_error(self, *arguments):
-        original(self, *arguments)
+    def with_error(self, *arguments, **named):
+        original(self, *arguments, **named)
         self.errors.append(LoadError("theirs", "bad", "ImportError: no"))
 
     monkeypatch.setattr(Plugins, "__init__", with_error)

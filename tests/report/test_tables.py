@@ -133,6 +133,17 @@ def test_records_without_the_metric_are_left_out():
     assert table.rows[0].results["convnet3"].estimate.students == 1
 
 
+def test_a_metric_made_with_other_options_of_its_evaluator_has_a_table_of_its_own():
+    def ece(value, evaluator):
+        found = record(eval_seed=len(evaluator), metrics={"ece": (value, "fraction", False)})
+        blocks = tuple(block.model_copy(update={"evaluator": evaluator}) for block in found.metrics)
+        return found.model_copy(update={"metrics": blocks}).sealed()
+
+    tables = summary([ece(0.1, "calibration 1"), ece(0.3, "calibration 1 bins=5")], metric="ece")
+    assert sorted(table.rows[0].results["convnet3"].estimate.value for table in tables) == [0.1, 0.3]
+    assert sum("bins=5" in table.title for table in tables) == 1
+
+
 def test_where_lower_is_better_a_lower_score_is_better_than_random():
     def ece(synthesizer, values):
         return [
