@@ -209,7 +209,7 @@ def read_record(text: str | bytes, *, where: str = "record") -> Record:
         content = json.loads(text, parse_constant=_refuse_constant)
         version = content.get("schema_version") if isinstance(content, dict) else None
         if not isinstance(version, int) or version not in MIGRATIONS:
-            raise ArtefactDamaged(f"{where} has schema version {str(version)[:40]!r}; this ddbench reads {sorted(MIGRATIONS)}")
+            raise ArtefactDamaged(f"{where} has schema version {repr(version)[:40]}; this ddbench reads {sorted(MIGRATIONS)}")
         if content.get("sha256") != checksum(content):
             raise ArtefactDamaged(f"{where} does not match its own checksum; it was edited or damaged")
         return Record.model_validate(MIGRATIONS[version](content))
