@@ -83,7 +83,8 @@ def summary(
     Records of different protocols, label regimes, resolutions, answering teachers, numerics or schema versions, and metrics made
     with other options of their evaluator, never share a table, and so never a column. Rows: as in `ordered_rows`; variants of a
     synthesizer are told apart by the options that differ. Columns: in the order in which the records name their students.
-    Records without the metric are left out. With sidecars that say which test images were named right, differences and ranks count the images as a sample.
+    Records without the metric are left out. With sidecars that say which test images were named right, differences and ranks count
+    the images as a sample.
     """
     by_heading: dict[Heading, list[Record]] = defaultdict(list)
     for record in records:
