@@ -6,17 +6,19 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ddbench.cli import describe
 from ddbench.report import published as landmarks
 from ddbench.report.formats import render
 from ddbench.report.grouping import CONTROL
-from ddbench.report.sheets import Sheet
 from ddbench.report.sources import load
 from ddbench.report.tables import Table, summary
 from ddbench_docs import markdown as md
 from ddbench_docs.options import PLUGINS, options_table, preset_tables, works_with
+
+if TYPE_CHECKING:
+    from ddbench.report.sheets import Sheet
 
 PARTS = {"objective", "selector", "prior"}
 """Kinds of what a method works with whose options its page shows too."""
