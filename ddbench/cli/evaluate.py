@@ -1,5 +1,6 @@
 """`ddbench evaluate`: score a distilled set made elsewhere, the random control beside it."""
 
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -42,35 +43,43 @@ class Rows(StrEnum):
     logits = "logits"
 
 
+SetPath = Annotated[
+    Path,
+    typer.Argument(
+        metavar="PATH", help="A folder of images for each class, .pt, .safetensors, .npz, or the folder of a set of ours."
+    ),
+]
+NameFlag = Annotated[
+    str | None, typer.Option(metavar="NAME", help="What the method is called: `external:NAME`. Default: the file's name.")
+]
+SpaceFlag = Annotated[
+    Space | None, typer.Option(help="How pixels are read: 0-255, 0-1, normalised or whitened. Default: as they tell.")
+]
+MeanFlag = Annotated[
+    str | None, typer.Option(metavar="M,M,M", help="What the images were normalised by, if not by the dataset's own mean.")
+]
+ClassCheckFlag = Annotated[
+    bool, typer.Option("--class-check/--no-class-check", help="Hold the order of classes against the teacher, before training.")
+]
+ExternalDataFlag = Annotated[
+    bool, typer.Option("--external-data", help="Other images than the train split went into it, a pretrained generator's say.")
+]
+
+
 def evaluate(  # noqa: PLR0913 - a parameter per flag
-    path: Annotated[
-        Path,
-        typer.Argument(
-            metavar="PATH", help="A folder of images for each class, .pt, .safetensors, .npz, or the folder of a set of ours."
-        ),
-    ],
+    path: SetPath,
     *,
-    name: Annotated[
-        str | None, typer.Option(metavar="NAME", help="What the method is called: `external:NAME`. Default: the file's name.")
-    ] = None,
+    name: NameFlag = None,
     dataset: flags.DatasetFlag = "digits",
     ipc: Annotated[int | None, typer.Option(metavar="N", min=1, help="Images per class that the set should have.")] = None,
-    space: Annotated[
-        Space | None, typer.Option(help="How pixels are read: 0-255, 0-1, normalised or whitened. Default: as they tell.")
-    ] = None,
+    space: SpaceFlag = None,
     zca: Annotated[bool, typer.Option("--zca", help="Whitened as trajectory matching does; short for --space zca.")] = False,
-    mean: Annotated[
-        str | None, typer.Option(metavar="M,M,M", help="What the images were normalised by, if not by the dataset's own mean.")
-    ] = None,
+    mean: MeanFlag = None,
     std: Annotated[str | None, typer.Option(metavar="S,S,S", help="The same, if not by the dataset's own std.")] = None,
     labels: Annotated[Order | None, typer.Option(help="The order of images in a file without labels.")] = None,
     soft_labels: Annotated[Rows | None, typer.Option(help="What rows of soft labels are. Default: probabilities.")] = None,
-    class_check: Annotated[
-        bool, typer.Option("--class-check/--no-class-check", help="Hold the order of classes against the teacher, before training.")
-    ] = True,
-    external_data: Annotated[
-        bool, typer.Option("--external-data", help="Other images than the train split went into it, a pretrained generator's say.")
-    ] = False,
+    class_check: ClassCheckFlag = True,
+    external_data: ExternalDataFlag = False,
     students: flags.StudentsFlag = None,
     teacher: flags.TeacherFlag = None,
     protocol: flags.ProtocolFlag = None,
@@ -98,12 +107,12 @@ def evaluate(  # noqa: PLR0913 - a parameter per flag
     Nothing in the file is run. How its pixels are read is told by their values or asked for; the order of its classes is held
     against a teacher before any student is trained.
     """
+    from ddbench.exchange.bringing import bring
     from ddbench.options import parse_assignments
     from ddbench.settings import load_settings
     from ddbench.workspace import open_workspace
 
-    dirs, roots = plugins_dir or (), data_root or ()
-    settings = load_settings(store=store, data_roots=roots, plugin_dirs=dirs, offline=offline or dry_run)
+    settings = load_settings(store=store, data_roots=data_root or (), plugin_dirs=plugins_dir or (), offline=offline or dry_run)
     request = flags.request(
         (),
         dataset=dataset,
@@ -128,10 +137,6 @@ def evaluate(  # noqa: PLR0913 - a parameter per flag
     with shown_progress() as reporter:
         workspace = open_workspace(settings, reporter)
         tell_load_errors(workspace.plugins)
-        from dataclasses import replace
-
-        from ddbench.exchange.bringing import bring
-
         brought = bring(replace(elsewhere, class_check=class_check, external_data=external_data), request, workspace)
         for note in brought.planned.notes:
             reporter.note(note)
