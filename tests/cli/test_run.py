@@ -190,7 +190,7 @@ def test_a_plugin_that_fails_on_import_is_told_and_the_run_goes_on(asked, anythi
     from ddbench.plugins import LoadError, Plugins
 
     monkeypatch.setattr(
-        Plugins, "__init__", lambda self, *_: setattr(self, "errors", [LoadError("theirs", "broken", "ImportError: no")])
+        Plugins, "__init__", lambda self, *_, **__: setattr(self, "errors", [LoadError("theirs", "broken", "ImportError: no")])
     )
     result = run("dwa")
     assert result.exit_code == 0
