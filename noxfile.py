@@ -65,7 +65,7 @@ def types(session: nox.Session) -> None:
 def docs(session: nox.Session) -> None:
     """Check what the documentation says against the code, and build its site into build/docs; warnings are errors."""
     install(session)
-    session.run("pytest", "tests/docs", *session.posargs)
+    session.run("pytest", "-m", "not slow and not e2e", "tests/docs", *session.posargs)
     session.run("python", "docs/site/build.py")
 
 

@@ -34,9 +34,11 @@ def answer(outcome: "Outcome", planned: "Plan", store: "Store", *, as_json: bool
     """Print the table, and where pictures and records are; or all of it as JSON."""
     from ddbench.report.formats import as_json as tables_as_json
     from ddbench.report.formats import print_rich
+    from ddbench.report.sidecars import Sidecars
     from ddbench.report.tables import summary
 
-    tables = summary(outcome.records, metric=_metric(planned.request.evaluators), code="any")
+    sidecars = Sidecars({record.key: store.root / "records" / f"{record.key}.npz" for record in outcome.records})
+    tables = summary(outcome.records, metric=_metric(planned.request.evaluators), code="any", sidecars=sidecars)
     first = _first_records(outcome, planned)
     if as_json:
         write_json(_json(outcome, tables_as_json(tables), [_places(record, store) for record in first]))

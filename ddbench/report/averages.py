@@ -21,7 +21,9 @@ def averaged_columns(columns: Columns) -> tuple[str, ...]:
     return others if len(others) > 1 else ()
 
 
-def averages(columns: Columns, names: Sequence[str], control: Variant | None, *, higher_is_better: bool) -> dict[Variant, Result]:
+def averages(
+    columns: Columns, names: Sequence[str], control: Variant | None, *, higher_is_better: bool, smoke: bool = False
+) -> dict[Variant, Result]:
     """Return the average over the named columns of every row that has them all; other rows are incomplete and have none."""
     found: dict[Variant, Measured] = {}
     for variant in dict.fromkeys(variant for name in names for variant in columns[name]):
@@ -30,7 +32,8 @@ def averages(columns: Columns, names: Sequence[str], control: Variant | None, *,
         if merged:
             keys = tuple(sorted({key for part in parts for key in part.keys}))
             found[variant] = Measured(merged, keys, _hits(parts))
-    return column_of(found, control if control in found else None, higher_is_better=higher_is_better) if found else {}
+    known = control if control in found else None
+    return column_of(found, known, higher_is_better=higher_is_better, smoke=smoke) if found else {}
 
 
 def _hits(parts: Sequence[Result]) -> Hits | None:

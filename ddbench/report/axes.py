@@ -56,7 +56,7 @@ def _table(cells: Sequence[Cell], axis: Axis) -> Table:
         if (mine := {name: found[variant] for name, found in results.items() if variant in found})
     ]
     control = next((row.variant for row in reversed(bare) if row.control), None)  # the last version, where there are several
-    rows, averaged = ordered_rows(bare, results, control, higher_is_better=first.higher_is_better)
+    rows, averaged = ordered_rows(bare, results, control, higher_is_better=first.higher_is_better, smoke=first.heading.smoke)
     return replace(
         first,
         title=_title(first.heading, cells[0][1], axis),

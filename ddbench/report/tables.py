@@ -170,7 +170,8 @@ def _table(title: str, every: Sequence[Record], asked_for: tuple[str, Code], sid
         results[student] = column(found, metric, control, sidecars)
     block = _metric_block(records[0], metric)
     bare = [_row(labels[variant], variant, cells, results) for variant in ordered]
-    rows, averaged = ordered_rows(bare, results, control, higher_is_better=block.higher_is_better)
+    shortened = records[0].smoke
+    rows, averaged = ordered_rows(bare, results, control, higher_is_better=block.higher_is_better, smoke=shortened)
     under = notes.under_table(records, rows, left_out=left_out, averaged=averaged)
     return Table(
         heading=grouping.heading_of(records[0]),
@@ -188,7 +189,7 @@ def _table(title: str, every: Sequence[Record], asked_for: tuple[str, Code], sid
 
 
 def ordered_rows(
-    rows: Sequence[Row], columns: Columns, control: Variant | None, *, higher_is_better: bool
+    rows: Sequence[Row], columns: Columns, control: Variant | None, *, higher_is_better: bool, smoke: bool = False
 ) -> tuple[tuple[Row, ...], tuple[str, ...]]:
     """Return rows that are in alphabetical order with their averages, in the order of a table, and the columns averaged over.
 
@@ -196,7 +197,7 @@ def ordered_rows(
     their average's difference to random, those without one last.
     """
     names = averaged_columns(columns)
-    found = averages(columns, names, control, higher_is_better=higher_is_better) if names else {}
+    found = averages(columns, names, control, higher_is_better=higher_is_better, smoke=smoke) if names else {}
     full = [replace(row, average=found.get(row.variant)) for row in rows]
 
     def standing(row: Row) -> tuple[bool, bool, float]:

@@ -189,3 +189,10 @@ def test_seconds_are_means_over_what_was_made_not_over_students():
 
 def test_no_records_make_no_table():
     assert summary([]) == []
+
+
+def test_shortened_training_has_no_rank_in_an_average_either():
+    students = ("ddbench/convnet3", "timm/test_resnet")
+    (table,) = summary([record(smoke=True, student=student, distill_seed=d) for student in students for d in range(3)])
+    assert table.rows[0].average is not None
+    assert table.rows[0].average.rank is None

@@ -82,6 +82,7 @@ def choose(asked: Asked, *, free_ipc: bool = False, metric: str | None = None) -
         BadRequest: Records of more than one kind are there; the message says how to choose.
     """
     records = [one for one in asked.records if metric is None or grouping.has_metric(one, metric)]
+    records = [one for one in records if not one.smoke] or records  # shortened runs are drawn only where there are no others
     if not records:
         raise DataMissing(_nothing(asked, metric))
     _refuse_mixed(records, free_ipc=free_ipc, metric=metric)

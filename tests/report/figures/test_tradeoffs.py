@@ -95,7 +95,6 @@ def test_long_makings_are_told_in_hours_of_the_accelerator_they_ran_on(asked):
         ({"protocol": "other/1"}, "2 different protocol share no axes: other/1, quick-hard/1; choose with --protocol"),
         ({"dataset": "cifar10"}, "2 different dataset share no axes: cifar10, digits; choose with --dataset"),
         ({"student": "ddbench/resnet10"}, "2 students: ddbench/convnet3, ddbench/resnet10; name one with --student"),
-        ({"smoke": True}, "2 different smoke share no axes"),
         ({"numerics_version": 2}, "2 different numerics_version share no axes"),
     ],
 )
