@@ -285,7 +285,7 @@ def check_preset(request: Request, entries: Sequence[Entry]) -> None:
     """Raise UnknownName if a preset was asked for that nothing in the run has."""
     known = {name for entry in entries for name in presets_of(entry)}
     if request.preset is not None and request.preset not in known:
-        raise UnknownName("preset", request.preset, known, see="the presets folder of each plugin")
+        raise UnknownName("preset", request.preset, known, see="ddbench list synthesizers NAME, ddbench list teachers NAME")
 
 
 def presets_of(entry: Entry) -> Mapping[str, Preset]:

@@ -16,6 +16,10 @@ class DdbenchError(Exception):
     exit_code: ClassVar[int] = 2
 
 
+LISTED = 40
+"""Known names that a message lists; where there are more, it says how many."""
+
+
 class UnknownName(DdbenchError):
     """A plugin's thing was asked for by a name nobody registered.
 
@@ -25,7 +29,8 @@ class UnknownName(DdbenchError):
     def __init__(self, kind: str, name: str, known: Iterable[str], *, see: str | None = None) -> None:
         names = sorted(known)
         near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-        hint = f" Did you mean {near[0]!r}?" if near else f" Known: {', '.join(names[:12]) or 'none'}."
+        few = ", ".join(names) or "none"
+        hint = f" Did you mean {near[0]!r}?" if near else f" Known: {few}." if len(names) <= LISTED else f" {len(names)} are known."
         super().__init__(f"unknown {kind} {name!r}.{hint} See: {see or f'ddbench list {kind}s'}")
 
 

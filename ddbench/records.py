@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from typing import Any, Literal
 
 import pydantic
@@ -17,6 +18,9 @@ SCHEMA_VERSION = 3
 
 LONGEST_REASON = 500
 """Characters of why content is no record: a field's name may be of any length."""
+
+FIRST, BETWEEN, LAST = "{\n", ",\n", "\n}\n"
+"""Of a record's text: a line for each field."""
 
 UNREPEATABLE = ("time", "cost", "host", "sha256")
 """Blocks that may differ between two runs that are otherwise the same, byte for byte."""
@@ -46,6 +50,11 @@ class OptionsBlock(_Block):
 
     values: Mapping[str, Any]
     sources: Mapping[str, str]
+
+    @cached_property
+    def texts(self) -> Mapping[str, str]:
+        """The values as short text, as labels show them."""
+        return {name: _text(value) for name, value in self.values.items()}
 
 
 class PluginBlock(_Block):
@@ -194,6 +203,12 @@ def checksum(content: Mapping[str, Any]) -> str:
     return hashlib.sha256(canonical({key: value for key, value in content.items() if key != "sha256"})).hexdigest()
 
 
+def record_text(content: Mapping[str, Any]) -> bytes:
+    """Return the JSON of a record as it is stored: a line for each field, sorted; without breaks, what its checksum is taken of."""
+    lines = (f'"{name}":{canonical(content[name]).decode()}' for name in sorted(content))
+    return (FIRST + BETWEEN.join(lines) + LAST).encode()
+
+
 def canonical(content: object) -> bytes:
     """Return JSON bytes that equal content always gives; NaN and infinity are refused."""
     return json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False).encode()
@@ -236,7 +251,18 @@ def _from_2(content: dict[str, Any]) -> dict[str, Any]:
 
 
 MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _from_1, 2: _from_2, 3: _unchanged}
-"""By schema version: how content of that version becomes content of the current one."""
+"""By schema version: how content of that version becomes content of the current one.
+
+They add, drop and rename whole fields and do not look into one: `RecordReader` gives them fields that are checked already.
+"""
+
+
+def _text(value: object) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, float):
+        return f"{value:g}"
+    return str(value) if type(value) is int else json.dumps(value, sort_keys=True)  # most are whole numbers, and there are many
 
 
 def finite(value: float) -> bool:

@@ -19,7 +19,8 @@ import filelock
 
 from ddbench.errors import ArtefactDamaged, StoreProblem
 from ddbench.provenance import SUFFIX, Check, Standing, as_bytes, beside, standing, with_check
-from ddbench.records import Record, canonical, checksum, read_record
+from ddbench.reading import RecordReader
+from ddbench.records import Record, canonical, checksum, record_text
 
 KINDS = ("teachers", "priors", "experts", "distilled", "labels", "evaluations")
 """Artefacts that are folders with a card."""
@@ -183,13 +184,13 @@ class Store:
             finally:
                 temporary.unlink(missing_ok=True)
 
-    def record(self, key: str) -> Record | None:
+    def record(self, key: str, reader: RecordReader | None = None) -> Record | None:
         """Return a cell's record, or None; a damaged one is moved aside and treated as absent."""
         path = self.root / "records" / f"{key}.json"
         if not path.is_file():
             return None
         try:
-            record = read_record(path.read_bytes(), where=str(path))
+            record = (reader or RecordReader()).read(path.read_bytes(), where=str(path))
             sidecar = path.with_suffix(".npz")
             if record.sidecar is not None and (not sidecar.is_file() or file_sha256(sidecar) != record.sidecar):
                 raise ArtefactDamaged(f"{sidecar} is missing or does not match its record")
@@ -205,7 +206,7 @@ class Store:
             self.write_file(path.with_suffix(".npz"), sidecar)
             record = record.model_copy(update={"sidecar": hashlib.sha256(sidecar).hexdigest()})
         sealed = record.sealed()
-        self.write_file(path, json.dumps(sealed.model_dump(mode="json"), indent=1, allow_nan=False).encode())
+        self.write_file(path, record_text(sealed.model_dump(mode="json")))
         return sealed
 
     def standing(self, record: Record) -> Standing:
@@ -223,10 +224,11 @@ class Store:
         folder = self.root / "records"
         return sorted(entry.name[:-5] for entry in os.scandir(folder) if entry.name.endswith(".json")) if folder.is_dir() else []
 
-    def records(self) -> Iterator[Record]:
+    def records(self, reader: RecordReader | None = None) -> Iterator[Record]:
         """Give every whole record, by key."""
+        reader = reader or RecordReader()
         for key in self.record_keys():
-            record = self.record(key)
+            record = self.record(key, reader)
             if record is not None:
                 yield record
 

@@ -143,7 +143,7 @@ def test_a_damaged_set_is_reported_and_made_again_with_the_same_bytes(store):
 def test_a_damaged_record_is_made_again(store):
     record = ddbench.run("random", store=store, **HARD).records[0]
     path = store / "records" / f"{record.key}.json"
-    path.write_text(path.read_text().replace('"smoke": true', '"smoke": false'))
+    path.write_text(path.read_text().replace('"smoke":true', '"smoke":false'))
     outcome = ddbench.run("random", store=store, **HARD)
     assert outcome.reused == 2
     assert outcome.records[0].repeatable() == record.repeatable()

@@ -20,7 +20,7 @@ from typing import Any
 
 from figures import Figure
 
-from ddbench.records import checksum
+from ddbench.records import checksum, record_text
 
 RECORDS = 10_000
 
@@ -94,7 +94,7 @@ def write_records(folder: Path, count: int, *, side: int) -> None:
     draws = random.Random(0)  # noqa: S311 - scores for show
     for number, coordinate in enumerate(itertools.islice(_coordinates(side), count)):
         content = _record(templates, coordinate, f"{number:020x}", draws)
-        (folder / f"{content['key']}.json").write_text(json.dumps(content, indent=1))
+        (folder / f"{content['key']}.json").write_bytes(record_text(content))
 
 
 def _coordinates(side: int) -> Iterator[tuple[int, str, int, str, str, int, int]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 import tempfile
 import time
@@ -18,7 +17,6 @@ from ddbench.executors.inline import Inline
 from ddbench.executors.local import Budget, Pool
 from ddbench.executors.workbench import Workbench
 from ddbench.planning import Known, plan
-from ddbench.records import checksum
 from ddbench.report import sources, tables
 from ddbench.settings import Settings
 from ddbench.store import Store
@@ -154,9 +152,8 @@ def _filled(root: Path, count: int) -> tuple[Store, list[str]]:
     (root / "failures").mkdir()
     keys = []
     for path in sorted((root / "made").glob("*.json")):
-        content = json.loads(path.read_bytes())
-        keys.append(content["key"])
-        (root / "records" / path.name).write_text(json.dumps({**content, "sha256": checksum(content)}))
+        keys.append(path.stem)
+        path.rename(root / "records" / path.name)
     for number in range(len(keys), count):
         (root / "records" / f"f{number:019x}.json").touch()
         (root / "failures" / f"f{number:019x}-0.json").touch()

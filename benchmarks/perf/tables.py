@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from figures import Figure
 
-from ddbench.records import checksum
+from ddbench.records import checksum, record_text
 
 METHODS, STUDENTS, SIDE, IMAGES = 20, 10, 3, 10_000
 
@@ -63,7 +63,7 @@ def write_records(folder: Path) -> None:
         np.savez(sidecar, predictions=correct.astype(np.uint8), correct=np.packbits(correct))
         content = _record(template, coordinate, f"{number:020x}", (float(correct.mean()), sidecar.getvalue()))
         (folder / f"{content['key']}.npz").write_bytes(sidecar.getvalue())
-        (folder / f"{content['key']}.json").write_text(json.dumps(content))
+        (folder / f"{content['key']}.json").write_bytes(record_text(content))
 
 
 def _record(template: Any, coordinate: tuple[int, int, int, int], key: str, measured: tuple[float, bytes]) -> Any:

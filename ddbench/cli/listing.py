@@ -24,6 +24,9 @@ KINDS = (
     "plugins",
 )
 
+SYNONYMS = {"students": "networks", "methods": "synthesizers"}
+"""What is said for a kind as well."""
+
 Row = dict[str, Any]
 
 
@@ -43,6 +46,7 @@ def list_things(  # noqa: PLR0913 - a parameter per flag
     from ddbench.plugins import plugins_of
     from ddbench.settings import load_settings
 
+    kind = SYNONYMS.get(kind, kind)
     if kind not in KINDS:
         raise UnknownName("kind", kind, KINDS, see="ddbench list --help")
     settings = load_settings(data_roots=data_root or (), plugin_dirs=plugins_dir or ())

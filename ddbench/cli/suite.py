@@ -230,7 +230,7 @@ def _made(priced: "Priced", known: "Known", machines: "Machines", rules: Any) ->
     workspace.store.check_writable()
     with machines.executor(priced.place, planned.task) as executor:
         expected = {key: price.seconds for key, price in priced.prices.items()}
-        status = StatusFile(workspace.store, planned.suite.name, priced.missing, expected)
+        status = StatusFile(workspace.store, planned.suite.name, priced.missing, expected, planned.smoke)
         return run_suite(priced, workspace, Run(executor, status, rules))
 
 

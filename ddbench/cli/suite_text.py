@@ -72,8 +72,9 @@ def status_text(told: Mapping[str, Any]) -> str:
         how = f"its driver on {driver['host']} (process {driver['pid']}) is gone; last told {told['updated']}: run it again"
     else:
         how = f"ended: {told['state']}, after {duration(told['seconds'])}, {told['updated']}"
+    shortened = f" (training shortened to {told['smoke']:g} of itself)" if told.get("smoke") else ""
     lines = [
-        f"{told['suite']}: {how}",
+        f"{told['suite']}: {how}{shortened}",
         f"cells: {cells['made']} of {cells['wanted']} made, {cells['failed']} failed",
         f"stages: {units['done']} done, {units['running']} running, {units['waiting']} waiting, {units['failed']} failed",
     ]
@@ -120,7 +121,7 @@ def _counted_cells(priced: "Priced") -> str:
     for key in priced.chosen:
         cell = priced.planned.cells[key]
         about = cell.cell
-        name = cell.labels[0] if cell.role == "asked" else f"{about.synthesizer} (control)"
+        name = cell.own or f"{about.synthesizer} (control)"
         rows.setdefault((name, about.facts.name, str(about.ipc), about.protocol), []).append(cell)
     head = ("method", "dataset", "ipc", "protocol", "cells", "stored", "missing")
     counts = [(*row, str(len(found)), *_stored(found)) for row, found in rows.items()]
@@ -137,7 +138,7 @@ def _each_cell(priced: "Priced") -> str:
     for key in priced.chosen:
         one, cell = priced.planned.cells[key], priced.planned.cells[key].cell
         have = "has it" if one.stored else "dataset not here" if one.outlined else "to be made"
-        name = one.labels[0] if one.role == "asked" else cell.synthesizer
+        name = one.own or cell.synthesizer
         seeds = (str(cell.distill_seed), str(cell.eval_seed))
         rows.append((name, cell.facts.name, str(cell.ipc), cell.student, *seeds, one.role, have))
     return columns(rows)

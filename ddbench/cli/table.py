@@ -55,39 +55,40 @@ def table(  # noqa: PLR0913 - a parameter per flag
     loaded = load(where, records or ())
     for problem in loaded.problems:
         say(problem)
-    chosen = _chosen(_of_suite(loaded.records, suite, where.root), dataset, protocol, ipc)
-    tables = summary(chosen, metric=metric, code=code.value, sidecars=loaded.sidecars)
+    names = _of_suite(suite, where.root)
+    ours = [record for record in loaded.records if names is None or record.key in names]
+    tables = summary(_chosen(ours, dataset, protocol, ipc), metric=metric, code=code.value, sidecars=loaded.sidecars, names=names)
     if not tables:
         say(_nothing(where.root, loaded.records, metric))
-    shown = _views(tables, published=published, robustness=robustness) if published or robustness else along(tables, by.value)
+    views = _views(tables, published=published, robustness=robustness)
+    shown = views or along(tables, by.value)
     form = "json" if json else format.value if format else SUFFIXES.get(out.suffix if out else "", "rich")
     _write(shown, form, out)
 
 
 def _views(tables: "Sequence[Table]", *, published: bool, robustness: bool) -> "list[Sheet]":
-    """Return the views asked for, instead of the tables they are computed from."""
+    """Return the views asked for, to be shown instead of the tables they are computed from; none of those with nothing to say."""
     from ddbench.report.published import published_sheet
     from ddbench.report.robustness_sheet import robustness_sheets
 
-    sheets = []
-    if published:
+    sheets: list[Sheet] = []
+    if published and tables:
         sheet = published_sheet(tables)
         if sheet is None:
-            say("no record matches a published number by method, dataset, ipc, student and protocol; see docs/reading-a-table.md")
+            say("no record matches a published number by method, dataset, ipc, student and protocol: here is what was measured")
         else:
             sheets.append(sheet)
     return sheets + (robustness_sheets(tables) if robustness and tables else [])
 
 
-def _of_suite(records: "Sequence[Record]", suite: Path | None, root: Path) -> "Sequence[Record]":
-    """Return the records of a suite's cells, as it was last run into the store; all where none is named."""
+def _of_suite(suite: Path | None, root: Path) -> "dict[str, str] | None":
+    """Return what a suite calls the methods of its cells, by record key, as it was last run into the store; None without one."""
     if suite is None:
-        return records
+        return None
     from ddbench.suites.contents import cells_of
     from ddbench.suites.files import read_suite
 
-    keys = set(cells_of(root, read_suite(suite).name))
-    return [record for record in records if record.key in keys]
+    return cells_of(root, read_suite(suite).name)
 
 
 def _chosen(records: "Sequence[Record]", dataset: str | None, protocol: str | None, ipc: int | None) -> "list[Record]":

@@ -86,12 +86,14 @@ def _column(cell: Cell) -> dict[Variant, Result]:
 def _labels(tables: Iterable[Table]) -> dict[Variant, str]:
     """Return a label per row of any of the tables, with every option that one of them shows."""
     shown: dict[str, set[str]] = defaultdict(set)
-    variants = set()
+    variants: set[Variant] = set()
+    named: dict[Variant, str] = {}
     for table in tables:
         variants |= {row.variant for row in table.rows}
+        named |= table.named
         for name, options in table.asked.items():
             shown[name] |= options
-    return grouping.labels(variants, shown)
+    return grouping.labels(variants, shown, named)
 
 
 def _title(heading: Heading, student: str, axis: Axis) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Literal
@@ -148,12 +148,15 @@ def asked_for(records: Iterable[Record]) -> dict[str, set[str]]:
     return found
 
 
-def labels(variants: Iterable[Variant], shown: Mapping[str, set[str]] | None = None) -> dict[Variant, str]:
+def labels(
+    variants: Iterable[Variant], shown: Mapping[str, set[str]] | None = None, named: Mapping[Variant, str] | None = None
+) -> dict[Variant, str]:
     """Return a row label per variant: the synthesizer, the settings in which its variants differ, and those to be shown anyway.
 
     Args:
         variants: Of every synthesizer of a table.
         shown: By synthesizer, the options named also where all its variants agree (`dwa rho=0`).
+        named: What some variants are called instead.
     """
     by_name: dict[str, list[Variant]] = defaultdict(list)
     for variant in variants:
@@ -166,7 +169,22 @@ def labels(variants: Iterable[Variant], shown: Mapping[str, set[str]] | None = N
         differing += sorted(set((shown or {}).get(name, ())) - set(differing))
         for variant, values in settings.items():
             found[variant] = " ".join([name, *(f"{key}={values[key]}" for key in differing if key in values)])
-    return found
+    return found | {variant: name for variant, name in (named or {}).items() if variant in found}
+
+
+def named(variants: Mapping[str, Variant], names: Mapping[str, str]) -> dict[Variant, str]:
+    """Return what a suite calls its variants, where it has one name for all records of one, and the name for no other.
+
+    Args:
+        variants: By record key.
+        names: By record key; of some records, or empty, where there is none.
+    """
+    found: dict[Variant, set[str]] = defaultdict(set)
+    for key, variant in variants.items():
+        found[variant].add(names.get(key, ""))
+    one = {variant: next(iter(called)) for variant, called in found.items() if len(called) == 1}
+    times = Counter(one.values())
+    return {variant: name for variant, name in one.items() if name and times[name] == 1}
 
 
 def newest_code(records: Sequence[Record], code: Code) -> tuple[list[Record], int]:
@@ -175,7 +193,7 @@ def newest_code(records: Sequence[Record], code: Code) -> tuple[list[Record], in
     An author who edits a plugin without giving it a new version never sees old and new sets averaged. `each` and `any`
     leave out none.
     """
-    if code != "newest":
+    if code != "newest" or len({(record.cell.synthesizer, code_of(record)) for record in records}) == len(_methods(records)):
         return list(records), 0
     keys = [(heading_of(record), variant_of(record)) for record in records]
     newest: dict[tuple[Heading, Variant], Record] = {}
@@ -184,6 +202,10 @@ def newest_code(records: Sequence[Record], code: Code) -> tuple[list[Record], in
             newest[key] = record
     kept = [record for key, record in zip(keys, records, strict=True) if code_of(record) == code_of(newest[key])]
     return kept, len(records) - len(kept)
+
+
+def _methods(records: Iterable[Record]) -> set[str]:
+    return {record.cell.synthesizer for record in records}
 
 
 def finished(record: Record) -> tuple[str, str]:
@@ -241,15 +263,7 @@ def heading_json(heading: Heading) -> dict[str, object]:
 
 
 def _texts(prefix: str, block: OptionsBlock | None) -> dict[str, str]:
-    return {f"{prefix}{key}": _text(value) for key, value in block.values.items()} if block else {}
-
-
-def _text(value: object) -> str:
-    if isinstance(value, str):
-        return value
-    if isinstance(value, float):
-        return f"{value:g}"
-    return str(value) if type(value) is int else json.dumps(value, sort_keys=True)  # most are whole numbers, and there are many
+    return {f"{prefix}{key}": text for key, text in block.texts.items()} if block else {}
 
 
 def _short(value: object) -> str:

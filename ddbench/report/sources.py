@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ddbench.errors import ArtefactDamaged, DataMissing
 from ddbench.provenance import LEVELS, Standing, standing
-from ddbench.records import read_record
+from ddbench.reading import RecordReader, no_search_for_cycles
 from ddbench.report.sidecars import Sidecars
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ class Loaded:
     """Beside the records: which test images each student got right."""
 
 
+@no_search_for_cycles()
 def load(store: Store | None, folders: Iterable[Path] = ()) -> Loaded:
     """Return the records of a store and of folders, sorted by student, then key.
 
@@ -40,7 +41,8 @@ def load(store: Store | None, folders: Iterable[Path] = ()) -> Loaded:
     standings: dict[str, list[Standing]] = {}
     problems: list[str] = []
     beside: dict[str, Path] = {}
-    for record in store.records() if store else ():
+    reader = RecordReader()
+    for record in store.records(reader) if store else ():
         found[record.key] = record
         standings[record.key] = [store.standing(record)] if store else []
         if store:
@@ -48,7 +50,7 @@ def load(store: Store | None, folders: Iterable[Path] = ()) -> Loaded:
     for folder in folders:
         for path in record_files(folder):
             try:
-                record = read_record(path.read_bytes(), where=str(path))
+                record = reader.read(path.read_bytes(), where=str(path))
                 _add(record, found, path)
             except ArtefactDamaged as problem:
                 problems.append(f"left out: {problem}")

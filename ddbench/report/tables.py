@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
+from ddbench.reading import no_search_for_cycles
 from ddbench.report import grouping, notes
 from ddbench.report.averages import Columns, averaged_columns, averages
 from ddbench.report.columns import Result, column
@@ -63,6 +64,8 @@ class Table:
     """The recipe of all its students."""
     asked: Mapping[str, set[str]]
     """By synthesizer, the options that labels show because somebody set them by hand."""
+    named: Mapping[Variant, str] = field(default_factory=dict)
+    """What a suite calls some of its rows, instead of a label made of options."""
     averaged: tuple[str, ...] = ()
     """The columns that rows are averaged over; none where there are not two to take."""
     origins: Mapping[str, tuple[Heading, str]] = field(default_factory=dict)
@@ -75,14 +78,21 @@ class Table:
         return difference.verdict if self.higher_is_better else -difference.verdict
 
 
+@no_search_for_cycles()
 def summary(
-    records: Iterable[Record], *, metric: str = "top1", code: Code = "newest", sidecars: Sidecars | None = None
+    records: Iterable[Record],
+    *,
+    metric: str = "top1",
+    code: Code = "newest",
+    sidecars: Sidecars | None = None,
+    names: Mapping[str, str] | None = None,
 ) -> list[Table]:
     """Return one table for every dataset, ipc, protocol, label regime and resolution among the records.
 
     Records of different protocols, label regimes, resolutions, answering teachers, numerics or schema versions, and metrics made
     with other options of their evaluator, never share a table, and so never a column. Rows: as in `ordered_rows`; variants of a
-    synthesizer are told apart by the options that differ. Columns: in the order in which the records name their students.
+    synthesizer are told apart by the options that differ, or by what a suite calls them (`names`, by record key). Columns: in the
+    order in which the records name their students.
     Records without the metric are left out. With sidecars that say which test images were named right, differences and ranks count
     the images as a sample.
     """
@@ -91,7 +101,9 @@ def summary(
         if grouping.has_metric(record, metric):
             by_heading[grouping.heading_for(record, metric)].append(record)
     titles = grouping.titles(by_heading)
-    return [_table(titles[heading], by_heading[heading], (metric, code), sidecars) for heading in sorted(by_heading)]
+    every = (record for group in by_heading.values() for record in group)
+    named = grouping.named({record.key: grouping.variant_of(record, code) for record in every}, names) if names else {}
+    return [_table(titles[heading], by_heading[heading], (metric, code), sidecars, named) for heading in sorted(by_heading)]
 
 
 def frame(records: Iterable[Record]) -> pd.DataFrame:
@@ -149,7 +161,9 @@ def _of_column(table: Table, row: Row, column: str) -> dict[str, Any]:
     return {"student": student, **(_numbers(result) if result else {}), **over}
 
 
-def _table(title: str, every: Sequence[Record], asked_for: tuple[str, Code], sidecars: Sidecars | None) -> Table:
+def _table(
+    title: str, every: Sequence[Record], asked_for: tuple[str, Code], sidecars: Sidecars | None, named: Mapping[Variant, str]
+) -> Table:
     metric, code = asked_for
     records, left_out = grouping.newest_code(every, code)
     by_cell: dict[tuple[Variant, str], list[Record]] = defaultdict(list)
@@ -161,7 +175,7 @@ def _table(title: str, every: Sequence[Record], asked_for: tuple[str, Code], sid
     names = grouping.column_titles(columns)
     cells = {(variant, names[name]): grouping.one_per_coordinate(found) for (variant, name), found in by_cell.items()}
     asked = grouping.asked_for(records)
-    labels = grouping.labels({variant for variant, _ in cells}, asked)
+    labels = grouping.labels({variant for variant, _ in cells}, asked, named)
     ordered = sorted(labels, key=lambda variant: _order(variant, labels[variant]))
     control = _control(cells)
     results = {}
@@ -184,6 +198,7 @@ def _table(title: str, every: Sequence[Record], asked_for: tuple[str, Code], sid
         notes=under,
         protocol=records[0].protocol,
         asked=asked,
+        named=named,
         averaged=averaged,
     )
 

@@ -1,9 +1,9 @@
-"""Which records a suite's cells have: kept in the store when the suite is run, so that tables need not plan it again."""
+"""Which records a suite's cells have, and what it calls them: kept when it is run, so that tables need not plan it again."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from ddbench.errors import BadRequest
@@ -14,20 +14,21 @@ if TYPE_CHECKING:
     from ddbench.store import Store
 
 
-def keep_cells(store: Store, suite: str, keys: Sequence[str]) -> None:
-    """Keep the keys of a suite's cells, as it was last run."""
-    store.write_file(_path(store.root, suite), json.dumps(list(keys)).encode())
+def keep_cells(store: Store, suite: str, names: Mapping[str, str]) -> None:
+    """Keep the keys of a suite's cells, as it was last run, with what it calls their methods."""
+    store.write_file(_path(store.root, suite), json.dumps(dict(names)).encode())
 
 
-def cells_of(root: Path, suite: str) -> list[str]:
-    """Return the keys of a suite's cells, as it was last run into a store.
+def cells_of(root: Path, suite: str) -> dict[str, str]:
+    """Return the keys of a suite's cells, as it was last run into a store, with what it calls their methods; empty for controls.
 
     Raises:
         BadRequest: It was never run there.
     """
     try:
-        return [str(key) for key in json.loads(_path(root, suite).read_bytes())]
-    except (OSError, ValueError) as error:
+        kept = json.loads(_path(root, suite).read_bytes())
+        return {str(key): str(name) for key, name in kept.items()}
+    except (OSError, ValueError, AttributeError) as error:
         raise BadRequest(f"suite {suite} was not run in {root}; run it with: ddbench suite run FILE") from error
 
 

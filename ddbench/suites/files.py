@@ -139,11 +139,21 @@ class Asked:
     values: Mapping[str, Any]
     """What a sweep gave it."""
     request: Request
+    title: str = ""
+    """Of the variant, where it has one."""
 
     @property
     def label(self) -> str:
         """What a person calls it."""
-        return " ".join([self.method, *(f"{name}={value}" for name, value in self.values.items())])
+        return self._with_values(self.method)
+
+    @property
+    def row(self) -> str:
+        """What its row of a table is called."""
+        return self._with_values(self.title or self.method)
+
+    def _with_values(self, name: str) -> str:
+        return " ".join([name, *(f"{option}={value}" for option, value in self.values.items())])
 
 
 def read_suite(path: Path) -> Suite:
@@ -190,7 +200,7 @@ def _expand_block(suite: Suite, block: Block) -> Iterator[Asked]:
                 source="suite",
                 **_merged(layers),
             )
-            yield Asked(method, swept, request)
+            yield Asked(method, swept, request, variant.title)
 
 
 def _merged(layers: list[Settings]) -> dict[str, Any]:

@@ -48,6 +48,10 @@ class SuiteCell:
     """Whether its dataset is not here: it is priced, and cannot be made."""
     labels: list[str] = field(default_factory=list)
     """What the suite calls the methods whose requests it belongs to, as their own cell or as their control."""
+    own: str | None = None
+    """What the suite calls its method; None of a control that no block names."""
+    row: str = ""
+    """What its row of a table is called; empty of such a control."""
 
     def facts(self) -> dict[str, str]:
         """Return what `--only` is compared with, by name."""
@@ -89,6 +93,8 @@ class SuitePlan:
     suite: Suite
     device: str = "auto"
     """As it was asked for."""
+    smoke: float | None = None
+    """What training is shortened to, where it is."""
     cells: dict[str, SuiteCell] = field(default_factory=dict)
     """By key, in the order of the file."""
     units: dict[str, Unit] = field(default_factory=dict)
@@ -119,7 +125,12 @@ class SuitePlan:
             cell.labels.append(asked.label)
             if one.cell.role == "asked":
                 cell.role = "asked"
+                cell.own, cell.row = cell.own or asked.label, cell.row or asked.row
         self.notes |= dict.fromkeys(planned.notes)
+
+    def names(self) -> dict[str, str]:
+        """Return what the row of each cell is called in a table, by key; empty for controls that no block names."""
+        return {key: cell.row for key, cell in self.cells.items()}
 
     def users(self, units: Sequence[Unit], chosen: Iterable[str]) -> Mapping[str, int]:
         """Return, by unit, how many of the chosen cells depend on it."""
@@ -149,7 +160,7 @@ def plan_suite(suite: Suite, workspace: Workspace, *, changes: Changes | None = 
             that is not here, is no error: the plan says so.
     """
     known, changes = known or Known(workspace), changes or Changes()
-    found = SuitePlan(suite, changes.device)
+    found = SuitePlan(suite, changes.device, changes.smoke or suite.settings.smoke)
     for asked in expand(suite):
         changed = changes.of(asked)
         request = changed.request

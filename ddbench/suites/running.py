@@ -70,7 +70,7 @@ def run_suite(asked: Priced, workspace: Workspace, run: Run) -> SuiteOutcome:
     """
     workspace.store.check_writable()
     planned = asked.planned
-    keep_cells(workspace.store, planned.suite.name, list(planned.cells))
+    keep_cells(workspace.store, planned.suite.name, planned.names())
     with workspace.reporter.stage(f"suite {planned.suite.name}") as shown:
         watcher = _Told(planned, workspace, (run.status, shown))
         try:

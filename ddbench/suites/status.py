@@ -40,6 +40,8 @@ class StatusFile:
     """Cells that this run is to make."""
     price_s: Mapping[str, float] = field(default_factory=dict)
     """Expected seconds, by unit."""
+    smoke: float | None = None
+    """The fraction that training is shortened to, where it is."""
     clock: Callable[[], float] = time.monotonic
     _begun: float = 0.0
     _written: float = float("-inf")
@@ -79,6 +81,7 @@ class StatusFile:
         content = {
             "suite": self.suite,
             "state": how,
+            "smoke": self.smoke,
             "driver": {"host": platform.node(), "pid": os.getpid(), "born": _born(psutil.Process())},
             "started": self._started,
             "updated": _now(),

@@ -94,6 +94,18 @@ def test_a_suite_chooses_the_records_of_its_cells_as_it_was_last_run(store, tmp_
     assert result.exit_code == 2
     assert "suite few was not run in" in result.stderr
     keys = [record.key for record in store.records() if record.cell.protocol == "dc-hard/1"]
-    keep_cells(store, "few", keys)
+    keep_cells(store, "few", dict.fromkeys(keys, ""))
     (one,) = json.loads(table(store, "--suite", str(file), "--json").stdout)
     assert one["heading"]["protocol"] == "dc-hard/1"
+
+
+def test_rows_of_a_suite_have_the_names_that_it_gives_its_methods(store, tmp_path):
+    from ddbench.suites.contents import keep_cells
+
+    file = tmp_path / "few.toml"
+    file.write_text('name = "few"\n[[cells]]\nmethods = ["dwa"]\ndatasets = ["digits"]\nipc = [10]\n')
+    names = {record.key: "" if record.cell.synthesizer == "random" else "directed" for record in store.records()}
+    keep_cells(store, "few", names)
+    for axis in ("student", "ipc"):
+        shown = json.loads(table(store, "--suite", str(file), "--by", axis, "--json").stdout)
+        assert {row["method"] for one in shown for row in one["rows"]} == {"random", "directed"}

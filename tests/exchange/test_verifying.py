@@ -109,7 +109,7 @@ def test_everything_of_a_sound_record_is_found_sound(path, workspace):
 
 
 DAMAGES = {
-    "record": lambda path, _: path.write_text(path.read_text().replace('"ipc": 2', '"ipc": 3')),
+    "record": lambda path, _: path.write_text(path.read_text().replace('"ipc":2', '"ipc":3')),
     "predictions": lambda path, _: flip(path.with_suffix(".npz")),
     "data.safetensors": lambda _, folder: flip(folder / "data.safetensors"),
     "manifest.json": lambda _, folder: (folder / "manifest.json").write_text("{}"),

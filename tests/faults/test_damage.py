@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import shutil
 import time
@@ -89,19 +90,16 @@ def flip(path: Path, moments: random.Random) -> None:
 
 @pytest.mark.parametrize("round_", range(3))
 @pytest.mark.parametrize("what", ["cards", "data"])
-def test_a_flipped_bit_in_every_kind_of_artefact_is_told_and_made_again_with_the_same_bytes(whole, tmp_path, what, round_):
+def test_a_bit_flipped_in_every_artefact_is_told_and_made_again_with_the_same_bytes(whole, tmp_path, what, round_):
     store, moments = tmp_path / "store", random.Random(100 * round_ + len(what))
     shutil.copytree(whole / "store", store)
     flipped = []
     for kind in KINDS:
         files = [path for path in sorted((store / kind).rglob("*.*")) if (path.suffix == ".json") == (what == "cards")]
         files = [path for path in files if path.suffix != ".png" and not path.name.startswith("after-")]
-        if files:
-            flipped.append(moments.choice(files))
+        for _, own in itertools.groupby(files, key=lambda path: path.stem if kind == "records" else path.parent):
+            flipped.append(moments.choice(list(own)))
             flip(flipped[-1], moments)
-    for path in (store / "records").glob("*"):  # so that every artefact is asked for; the damaged record stays
-        if path.stem != flipped[-1].stem:
-            path.unlink()
     outcome = run(whole / "faults.toml", store)
     assert outcome.failures == []
     told = "\n".join(outcome.damaged)

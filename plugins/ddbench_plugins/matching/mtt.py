@@ -21,6 +21,7 @@ MTT = PixelMatching(
     "mtt",
     MttOptions,
     "trajectory",
+    "Pixels on which networks train as experts did on real images.",
     advice="a smaller learning rate of the images (-o lr=…) or of the step size (-o objective.lr_lr=…)",
 )
 """Dataset Distillation by Matching Training Trajectories (Cazenavette et al., CVPR 2022)."""

@@ -50,6 +50,8 @@ class PixelMatching(Synthesizer):
     name: str
     options: type[Options]
     objective: str
+    title: str
+    """What it is, in a sentence for a list."""
     version: int = 1
     matched_with: Mapping[str, object] = field(default_factory=dict)
     """The objective's options that make the method what it is."""
@@ -89,11 +91,19 @@ class PixelMatching(Synthesizer):
         return [optimised(ctx, self, o, job) for job in group]
 
 
-DC = PixelMatching("dc", DcOptions, "gradient")
+DC = PixelMatching("dc", DcOptions, "gradient", "Pixels whose gradients of the loss match those of real images, class by class.")
 """Dataset Condensation with Gradient Matching (Zhao et al., ICLR 2021)."""
 
-DSA = PixelMatching("dsa", DsaOptions, "gradient", matched_with={"augment": "dsa"})
+DSA = PixelMatching(
+    "dsa",
+    DsaOptions,
+    "gradient",
+    "`dc` with real and synthetic images of a class augmented alike.",
+    matched_with={"augment": "dsa"},
+)
 """Dataset Condensation with Differentiable Siamese Augmentation (Zhao and Bilen, ICML 2021)."""
 
-DM = PixelMatching("dm", DmOptions, "distribution")
+DM = PixelMatching(
+    "dm", DmOptions, "distribution", "Pixels whose mean embeddings match those of real images, over fresh random networks."
+)
 """Dataset Condensation with Distribution Matching (Zhao and Bilen, WACV 2023)."""
