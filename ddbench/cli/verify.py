@@ -25,6 +25,9 @@ def verify(  # noqa: PLR0913 - a parameter per flag
     target: Annotated[str, typer.Argument(metavar="KEY|FILE", help="A key, a submission, or a record's file.")],
     *,
     retrain: Annotated[bool, typer.Option("--retrain", help="Train the student again from the set, and compare.")] = False,
+    redistil: Annotated[
+        bool, typer.Option("--redistil", help="Distil the set again too, with all it needs, and train students on that.")
+    ] = False,
     eval_seeds: Annotated[
         int, typer.Option(metavar="N", min=3, help="Students to train where predictions cannot be the same ones.")
     ] = 5,
@@ -39,9 +42,10 @@ def verify(  # noqa: PLR0913 - a parameter per flag
     offline: flags.OfflineFlag = False,
     json: flags.JsonFlag = False,
 ) -> None:
-    """Recompute every checksum of a record and of what it names; with --retrain, its student too.
+    """Recompute every checksum of a record and of what it names; with --retrain or --redistil, its student too.
 
-    A record whose student agrees is raised to `verified`: in a file beside it, or, of a submission, beside its copy in --out.
+    A record whose student agrees is raised to `verified`, or to `reproduced` where its set was distilled again: in a file beside
+    it, or, of a submission, beside its copy in --out.
     """
     from ddbench.settings import load_settings
     from ddbench.workspace import open_workspace
@@ -54,7 +58,8 @@ def verify(  # noqa: PLR0913 - a parameter per flag
         if findings is not None:
             _answer_artefact(findings, as_json=json)
             return
-        results = _verified(target, workspace, _asked(eval_seeds, device, by) if retrain else None, out)
+        asked = _asked(eval_seeds, device, by, redistil=redistil) if retrain or redistil else None
+        results = _verified(target, workspace, asked, out)
     write_json([result.to_json() for result in results]) if json else _show(results)
     if not all(result.passed for result in results):
         raise typer.Exit(1)
@@ -86,10 +91,10 @@ def submit(
     say(f"what others will see: ddbench verify {out}")
 
 
-def _asked(eval_seeds: int, device: str, by: str) -> "Asked":
+def _asked(eval_seeds: int, device: str, by: str, *, redistil: bool) -> "Asked":
     from ddbench.exchange.retraining import Asked
 
-    return Asked(eval_seeds, device, by)
+    return Asked(eval_seeds, device, by, redistil=redistil)
 
 
 def _artefact(target: str, workspace: "Workspace") -> "list[Finding] | None":

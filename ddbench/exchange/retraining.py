@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from scipy import stats
@@ -68,6 +68,8 @@ class Asked:
     """Students to train where the predictions cannot be the same ones: on another machine, or an accelerator."""
     device: str = "auto"
     by: str = "unnamed"
+    redistil: bool = False
+    """Whether the set is made again as well."""
 
 
 def retrain(record: Record, path: Path, source: Path, workspace: Workspace, asked: Asked) -> Verdict:
@@ -85,21 +87,26 @@ def retrain(record: Record, path: Path, source: Path, workspace: Workspace, aske
         BadRequest: The protocol, the network or the teacher is not known here as the record has it.
         BadSet: What is called a set is none.
     """
-    if asked.eval_seeds < FEWEST:
-        raise BadRequest(f"--eval-seeds {asked.eval_seeds} gives no interval; give {FEWEST} at least")
-    planned = plan(_request(record, asked, workspace), workspace)
-    stage = _as_recorded(record, planned.cells[0].stage, workspace)
+    check_enough(asked)
+    planned = plan(request_of(record, asked, workspace), workspace)
+    stage = as_recorded(record, planned.cells[0].stage, workspace)
     for one in planned.stages:
         if stage.teacher and one.key == stage.teacher.key and not one.stored:
             workspace.reporter.note(f"{one.title} is not in this store and is made first: about {one.expected_s:.0f} s")
     session = open_session(planned, workspace)
-    _refuse_other_data(record, session)
+    refuse_other_data(record, session)
     distilled = _set(record, source, session)
     with tempfile.TemporaryDirectory(prefix="ddbench-") as scratch:
-        return _judge(record, path, _Trainer(session, stage, distilled, Path(scratch)), asked)
+        return judge(record, path, Trainer(session, stage, distilled, Path(scratch)), asked)
 
 
-class _Trainer:
+def check_enough(asked: Asked) -> None:
+    """Raise BadRequest where so few students are asked for that they give no interval."""
+    if asked.eval_seeds < FEWEST:
+        raise BadRequest(f"--eval-seeds {asked.eval_seeds} gives no interval; give {FEWEST} at least")
+
+
+class Trainer:
     """Trains students of a record's cell; answers that are stored for it go into a scratch store."""
 
     def __init__(self, session: Session, stage: StudentStage, distilled: DistilledSet, scratch: Path) -> None:
@@ -117,14 +124,24 @@ class _Trainer:
         return float((found == self.labels).mean()), found
 
 
-def _judge(record: Record, path: Path, trainer: _Trainer, asked: Asked) -> Verdict:
-    """Return the verdict of the record's own eval seed, and where it cannot decide, that of others with it."""
+def judge(
+    record: Record, path: Path, trainer: Trainer, asked: Asked, *, how: Literal["retrained", "redistilled"] = "retrained"
+) -> Verdict:
+    """Return the verdict of the record's own eval seed, and where it cannot decide, that of others with it.
+
+    Args:
+        record: What is judged.
+        path: Its file; the predictions lie beside it.
+        trainer: Trains students on the record's set, or on the set that was distilled again.
+        asked: How many students, and who asks.
+        how: Whether the set is the record's own.
+    """
     own, kept = record.cell.eval_seed, predictions_of(record, path)
     value, found = trainer.train(own)
     here = host(trainer.session.device, trainer.session.threads)
     check = Check(
-        level="verified",
-        how="retrained",
+        level="verified" if how == "retrained" else "reproduced",
+        how=how,
         by=asked.by,
         when=datetime.now(UTC).isoformat(timespec="seconds"),
         recorded=_stated(record, kept, trainer),
@@ -142,7 +159,7 @@ def _judge(record: Record, path: Path, trainer: _Trainer, asked: Asked) -> Verdi
     return _by_interval(check, trainer, [seed for seed in range(asked.eval_seeds) if seed != own][: asked.eval_seeds - 1])
 
 
-def _by_interval(check: Check, trainer: _Trainer, others: list[int]) -> Verdict:
+def _by_interval(check: Check, trainer: Trainer, others: list[int]) -> Verdict:
     """Return whether the record's top1 lies where one more student's is expected."""
     students = [*check.measured, *(Measured(eval_seed=seed, value=trainer.train(seed)[0]) for seed in others)]
     low, high = expected([student.value for student in students], len(trainer.labels))
@@ -161,7 +178,7 @@ def expected(values: list[float], images: int) -> tuple[float, float]:
     return max(0.0, mean - half), min(1.0, mean + half)
 
 
-def _stated(record: Record, kept: NDArray[Any] | None, trainer: _Trainer) -> float:
+def _stated(record: Record, kept: NDArray[Any] | None, trainer: Trainer) -> float:
     """Return the record's top1: as stated, or by its predictions where it states none."""
     stated = {metric.name: metric.value for metric in record.metrics}.get("top1")
     if stated is None and kept is not None and kept.shape == trainer.labels.shape:
@@ -171,7 +188,7 @@ def _stated(record: Record, kept: NDArray[Any] | None, trainer: _Trainer) -> flo
     return stated
 
 
-def _same_place(record: Record, here: Mapping[str, Any], trainer: _Trainer) -> bool:
+def _same_place(record: Record, here: Mapping[str, Any], trainer: Trainer) -> bool:
     """Return whether a student trained here must give the same predictions: same machine, same code, same settings, a CPU."""
     stage = trainer.stage
     same_code = (record.ddbench_version, record.numerics_version) == (ddbench.__version__, NUMERICS_VERSION)
@@ -181,7 +198,7 @@ def _same_place(record: Record, here: Mapping[str, Any], trainer: _Trainer) -> b
     return same_code and same_teacher and same_precision and same_host and trainer.session.device.type == "cpu"
 
 
-def _request(record: Record, asked: Asked, workspace: Workspace) -> Request:
+def request_of(record: Record, asked: Asked, workspace: Workspace) -> Request:
     """Return the request whose control is a cell like the record's, with another set."""
     cell, threads = record.cell, record.host.get("threads")
     recipe = _recipe(record, workspace)
@@ -237,7 +254,7 @@ def _teacher_options(record: Record, workspace: Workspace) -> dict[str, object]:
     return {f"teacher.{name}": value for name, value in (block.values.items() if block else ())}
 
 
-def _as_recorded(record: Record, stage: StudentStage, workspace: Workspace) -> StudentStage:
+def as_recorded(record: Record, stage: StudentStage, workspace: Workspace) -> StudentStage:
     """Return a stage with the record's recipe, seeds and settings.
 
     Raises:
@@ -257,7 +274,7 @@ def _as_recorded(record: Record, stage: StudentStage, workspace: Workspace) -> S
     return replace(stage, cell=cell, labels=labels, precision=precision)
 
 
-def _refuse_other_data(record: Record, session: Session) -> None:
+def refuse_other_data(record: Record, session: Session) -> None:
     facts = session.facts
     here = (facts.sha256, facts.classes_sha256, session.data.order_sha256["test"])
     if here != (record.dataset.sha256, record.dataset.classes_sha256, record.dataset.test_order_sha256):

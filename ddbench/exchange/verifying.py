@@ -52,7 +52,7 @@ class Result:
 
 
 def verify(path: Path, root: Path | None, workspace: Workspace, asked: Asked | None, keep: Path | None = None) -> Result:
-    """Return what a record's checks came to; one whose students agree is raised to `verified`.
+    """Return what a record's checks came to; one whose students agree is raised to `verified` or `reproduced`.
 
     Args:
         path: The record's file.
@@ -70,10 +70,8 @@ def verify(path: Path, root: Path | None, workspace: Workspace, asked: Asked | N
     record = checked.record
     if record is None or not checked.sound or asked is None:
         return Result(checked, None, standing(record, path).level if record else None)
-    from ddbench.exchange.retraining import retrain
-
     target = path if keep is None else _place(record, keep)
-    verdict = retrain(record, path, root or path.parent, workspace, asked)
+    verdict = _judged(record, path, root or path.parent, workspace, asked)
     if not verdict.agrees:
         return Result(checked, verdict, standing(record, path).level)
     if target != path:
@@ -82,6 +80,16 @@ def verify(path: Path, root: Path | None, workspace: Workspace, asked: Asked | N
     known = standing(record, target).provenance
     workspace.store.write_file(beside(target), as_bytes(with_check(known, record, verdict.check)))
     return Result(checked, verdict, standing(record, target).level)
+
+
+def _judged(record: Record, path: Path, source: Path, workspace: Workspace, asked: Asked) -> Verdict:
+    if asked.redistil:
+        from ddbench.exchange.redistilling import redistil
+
+        return redistil(record, path, workspace, asked)
+    from ddbench.exchange.retraining import retrain
+
+    return retrain(record, path, source, workspace, asked)
 
 
 def _place(record: Record, keep: Path) -> Path:

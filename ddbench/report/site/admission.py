@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ddbench.errors import ArtefactDamaged
 from ddbench.provenance import LEVELS, Standing, standing
-from ddbench.records import read_record
+from ddbench.reading import RecordReader, no_search_for_cycles
 from ddbench.report.grouping import has_metric
 from ddbench.report.site.texts import cut
 from ddbench.report.sources import record_files
@@ -75,10 +73,11 @@ def admit(sources: Iterable[Path], quarantine: Sequence[Quarantined] = ()) -> Ad
     """
     by_key: dict[str, list[tuple[str, Entry]]] = defaultdict(list)
     left_out: list[LeftOut] = []
-    with _no_collector():
+    reader = RecordReader()
+    with no_search_for_cycles():
         for name, path in sorted(_files(sources)):
             try:
-                entry = _read(path, name)
+                entry = _read(path, name, reader)
             except ArtefactDamaged as problem:
                 left_out.append(LeftOut(name, "damaged", cut(str(problem))))
                 continue
@@ -110,7 +109,7 @@ def _files(sources: Iterable[Path]) -> Iterator[tuple[str, Path]]:
                 yield "/".join(part for part in (base.name, below) if part), path
 
 
-def _read(path: Path, name: str) -> Entry:
+def _read(path: Path, name: str, reader: RecordReader) -> Entry:
     """Return the record in a file with its level.
 
     Raises:
@@ -123,7 +122,7 @@ def _read(path: Path, name: str) -> Entry:
         raise ArtefactDamaged(f"{name} cannot be read ({error.strerror})") from error
     if size > MOST_BYTES:
         raise ArtefactDamaged(f"{name} is {size / 1e6:.1f} MB large; a record is under {MOST_BYTES / 1e6:.1f} MB")
-    record = read_record(content, where=name)
+    record = reader.read(content, where=name)
     if not KEY.fullmatch(record.key):
         raise ArtefactDamaged(
             f"{name} has the key {cut(record.key, 60)!r}, which is none: keys are short lower-case letters and digits"
@@ -174,15 +173,3 @@ def _one_of(found: Sequence[tuple[str, Entry]]) -> Entry | list[LeftOut]:
         why = f"different records stand under the key {key} ({names}); none of them is taken"
         return [LeftOut(name, "clash", f"{name}: {why}") for name, _ in found]
     return min((entry for _, entry in found), key=lambda entry: (-LEVELS.index(entry.standing.level), entry.record.sha256))
-
-
-@contextmanager
-def _no_collector() -> Iterator[None]:
-    """Stop the cycle collector for the block: what reading makes all stays, and would be visited over and over."""
-    was = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was:
-            gc.enable()

@@ -204,7 +204,7 @@ def _environment() -> jinja2.Environment:
     return environment
 
 
-@lru_cache(maxsize=20_000)
+@lru_cache(maxsize=1000)
 def _facts(table: details.Facts) -> markupsafe.Markup:
     """Return a table of facts; many rows share a protocol, a machine, and the options of their method."""
     import markupsafe
