@@ -80,7 +80,7 @@ def run(  # noqa: PLR0913 - a parameter per flag
         smoke=smoke,
     )
     with shown_progress() as reporter:
-        planned, workspace = _planned(request, settings, reporter)
+        planned, workspace = _planned(request, settings, reporter, outline=dry_run)
         outcome = None if dry_run else executed(planned, workspace, fresh=fresh)
     if outcome is None:
         write_json(planned.to_json()) if json else write(plan_text(planned))
@@ -89,17 +89,17 @@ def run(  # noqa: PLR0913 - a parameter per flag
     tell_failures(outcome, planned, workspace.store)
 
 
-def _planned(request: "Request", settings: "Settings", reporter: "Reporter") -> "tuple[Plan, Workspace]":
-    """Return the plan; wrong names are told before torch is imported."""
+def _planned(request: "Request", settings: "Settings", reporter: "Reporter", *, outline: bool) -> "tuple[Plan, Workspace]":
+    """Return the plan; wrong names are told before torch is imported. With `outline` the dataset need not be here."""
     from ddbench.workspace import open_workspace
 
     workspace = open_workspace(settings, reporter)
     tell_load_errors(workspace.plugins)
     for name in request.synthesizers:
         workspace.plugins.get("synthesizer", name)
-    from ddbench.planning import plan
+    from ddbench.planning import Known, plan
 
-    planned = plan(request, workspace)
+    planned = plan(request, workspace, known=Known(workspace, outline=outline))
     for note in planned.notes:
         reporter.note(note)
     return planned, workspace

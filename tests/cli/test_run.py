@@ -24,7 +24,7 @@ class Asked:
     settings: object = None
     fresh: bool | None = None
 
-    def plan(self, request, workspace):
+    def plan(self, request, workspace, *, known=None):
         self.request, self.settings = request, workspace.settings
         cells = tuple(
             SimpleNamespace(cell=SimpleNamespace(**record.cell.model_dump(), role="asked"), stored=False, record_key=record.key)
@@ -57,7 +57,7 @@ def asked(monkeypatch):
     stand_in = Asked(records=[*nested("random", [[0.6, 0.62], [0.63, 0.62], [0.58, 0.6]]), *nested("dwa", [[0.7, 0.72]])])
     for name in ("planning", "runner"):
         module = ModuleType(f"ddbench.{name}")
-        module.plan, module.run = stand_in.plan, stand_in.run
+        module.plan, module.run, module.Known = stand_in.plan, stand_in.run, lambda workspace, **_: workspace
         monkeypatch.setitem(__import__("sys").modules, f"ddbench.{name}", module)
     return stand_in
 
@@ -154,6 +154,17 @@ def test_a_dry_run_prints_cells_and_time_and_runs_nothing(asked, anything):
     assert "expected time: 90 s" in result.stdout
     assert sum("ddbench/convnet3" in line for line in result.stdout.splitlines()) == 8
     assert json.loads(run("dwa", "--dry-run", "--json").stdout) == {"cells": []}
+
+
+@pytest.mark.parametrize(("flags", "code"), [(["--dry-run"], 0), (["--offline"], 3)])
+def test_a_dry_run_needs_no_dataset_where_its_source_has_an_outline(monkeypatch, tmp_path, flags, code):
+    monkeypatch.setenv("DDBENCH_DATA", str(tmp_path / "no-data"))
+    monkeypatch.setenv("DDBENCH_PLUGINS", "")
+    asked = ("random", "--dataset", "cifar10", "--ipc", "1", "--protocol", "dc-hard/1", "--store", str(tmp_path / "store"))
+    result = run(*asked, *flags)
+    assert result.exit_code == code
+    assert "ddbench data prepare cifar10" in result.stderr
+    assert ("expected time: " in result.stdout) == (code == 0)
 
 
 def test_fresh_is_handed_on(asked, anything):
