@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 LEAVINGS = ("work", "temporary", "locks")
 """Folders that hold nothing a finished run needs."""
 
+FILES = ("records", "failures", "suites", "suites/cells")
+"""Folders of single files; a process that was killed while it wrote one leaves a part of it."""
+
 SET_ASIDE = ("damaged", "replaced")
 """Folders of artefacts that were made again."""
 
@@ -57,6 +60,8 @@ def size_bytes(path: Path) -> int:
 
 def _leavings(store: Store) -> Iterator[Garbage]:
     yield from _contents(store, LEAVINGS)
+    for folder in (store.root / name for name in FILES):
+        yield from (Garbage("part", path.name, path, size_bytes(path)) for path in sorted(folder.glob(".*.part")))
 
 
 def _contents(store: Store, kinds: Sequence[str]) -> Iterator[Garbage]:

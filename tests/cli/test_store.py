@@ -82,6 +82,19 @@ def test_gc_with_yes_removes_leavings_and_nothing_else(store):
     assert len(store.record_keys()) == 1
 
 
+@pytest.mark.parametrize("folder", ["records", "failures", "suites/cells"])
+def test_gc_removes_the_part_of_a_file_whose_writer_was_killed(store, folder):
+    part = store.root / folder / ".0123.json.77.part"
+    part.parent.mkdir(parents=True, exist_ok=True)
+    part.write_bytes(b'{"half')
+    run(store, "gc", "--yes", "--older-than", "1h")
+    assert part.is_file()  # it may still be written
+    aged(part)
+    run(store, "gc", "--yes", "--older-than", "1h")
+    assert not part.exists()
+    assert len(store.record_keys()) == 1
+
+
 def test_gc_leaves_what_was_touched_lately(store):
     store.work("running")
     run(store, "gc", "--yes", "--older-than", "1h")
