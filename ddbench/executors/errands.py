@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -49,6 +49,8 @@ class Home:
     """The plugins that are loaded there."""
     settings: Settings
     """What is allowed there, and its data roots: the worker may have the same."""
+    plugin_files: tuple[Mapping[str, bytes], ...] = ()
+    """By name, of each folder whose files are plugins: they go along, so that no worker needs the folder."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,9 @@ class Answer:
 
 def home_of(workspace: Workspace) -> Home:
     """Return what the workers of this process's run are held against."""
-    return Home(ddbench.__version__, files_sha256(ddbench), tuple(workspace.plugins.owners()), workspace.settings)
+    folders = workspace.settings.plugin_dirs
+    files = tuple({path.name: path.read_bytes() for path in sorted(folder.glob("*.py"))} for folder in folders)
+    return Home(ddbench.__version__, files_sha256(ddbench), tuple(workspace.plugins.owners()), workspace.settings, files)
 
 
 class Outpost:
@@ -95,7 +99,8 @@ class Outpost:
         _share_work(folder)
         own = load_settings()
         roots = (*home.settings.data_roots, *own.data_roots, folder.parent / "data")
-        settings = replace(home.settings, store=folder / "store", data_roots=tuple(dict.fromkeys(roots)))
+        dirs = tuple(_plugin_folders(home.plugin_files, folder / "plugins"))
+        settings = replace(home.settings, store=folder / "store", data_roots=tuple(dict.fromkeys(roots)), plugin_dirs=dirs)
         self.workspace = open_workspace(settings, reporter)
         self.workbench = Workbench(self.workspace)
         self._arrived: dict[tuple[str, str], frozenset[str]] = {}
@@ -185,6 +190,16 @@ class Outpost:
         found = pack_paths(self.workspace.store, (*errand.leaves, *again))
         self._bytes += sum(parcel.nbytes for parcel in found)
         return found
+
+
+def _plugin_folders(every: Sequence[Mapping[str, bytes]], target: Path) -> Iterator[Path]:
+    """Write the files of folders of plugins, and give where each folder is now."""
+    for number, files in enumerate(every):
+        folder = target / str(number)
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, content in files.items():
+            (folder / name).write_bytes(content)
+        yield folder
 
 
 def _share_work(folder: Path) -> None:

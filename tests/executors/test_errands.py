@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import pickle
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -36,6 +37,34 @@ ASKED = {
     "threads": 1,
 }
 REQUEST = Request(("sre2l",), **ASKED)
+
+MINE = """
+import ddbench
+from ddbench.kit import draw_real
+
+
+class Mine(ddbench.Synthesizer):
+    name, version, options = "mine", 1, ddbench.NoOptions
+
+    def start(self, o):
+        return "real"
+
+    def needs(self, o, facts):
+        return {}
+
+    def jobs(self, o, facts, ipc, seed):
+        return ddbench.jobs_per_image_index(facts, ipc, seed)
+
+    def run(self, ctx, o, group):
+        import torch
+
+        return [ddbench.JobResult(ctx.train.images(draw_real(ctx.train, job)).cpu(), torch.tensor(job.labels)) for job in group]
+
+
+@ddbench.hookimpl
+def ddbench_synthesizers():
+    return [Mine()]
+"""
 
 
 @pytest.fixture(autouse=True)
@@ -198,6 +227,20 @@ def test_a_plugin_that_the_worker_lacks_or_has_in_other_files_is_named(tmp_path,
     assert answer.problem.stops_all
     assert "sre2l" in answer.problem.message
     assert said in answer.problem.message
+
+
+def test_plugins_of_a_folder_go_along_with_the_run(tmp_path):
+    own = tmp_path / "methods"
+    own.mkdir()
+    (own / "mine.py").write_text(MINE)
+    driver = open_workspace(Settings(tmp_path / "driver", (), ("mine",), plugin_dirs=(own,)))
+    hard = {name: value for name, value in ASKED.items() if name not in {"teacher", "options"}} | {"protocol": "quick-hard/1"}
+    planned = plan(Request(("mine",), **hard), driver)
+    home = crossed(home_of(driver))
+    shutil.rmtree(own)  # no worker sees the folder
+    (key,) = [one.record_key for one in planned.cells if one.cell.synthesizer == "mine"]
+    run(missing(units_of(planned), [key], Path("an empty store")), Posts(driver, planned, posts(home, tmp_path / "there")))
+    assert driver.store.record_keys() == [key]
 
 
 def test_a_synthesizer_that_the_worker_does_not_know_is_told_as_its_plugin(tmp_path, driver):
