@@ -39,7 +39,7 @@ def measured(device: torch.device) -> Iterator[Cost]:
     if on_device:
         torch.accelerator.reset_peak_memory_stats()
     else:
-        _reset_high_water()
+        _resethigh_water()
     start = time.perf_counter()
     try:
         yield cost
@@ -47,10 +47,10 @@ def measured(device: torch.device) -> Iterator[Cost]:
         if on_device:
             torch.accelerator.synchronize()
         cost.seconds = time.perf_counter() - start
-        cost.peak_bytes = torch.accelerator.max_memory_allocated() if on_device else _high_water()
+        cost.peak_bytes = torch.accelerator.max_memory_allocated() if on_device else high_water()
 
 
-def _reset_high_water() -> None:
+def _resethigh_water() -> None:
     """Ask Linux to forget the process's peak; elsewhere the peak is that of the whole process so far."""
     try:
         Path("/proc/self/clear_refs").write_text("5")
@@ -58,7 +58,8 @@ def _reset_high_water() -> None:
         return
 
 
-def _high_water() -> int:
+def high_water() -> int:
+    """Return the most bytes that this process had in memory, since it began or was told to forget."""
     try:
         for line in Path("/proc/self/status").read_text().splitlines():
             if line.startswith("VmHWM:"):

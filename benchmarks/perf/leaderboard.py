@@ -30,15 +30,15 @@ MEASURED = Path(__file__).parent.parent / "results" / "digits-walk"
 LIMITS = {"seconds": 20.0, "gigabytes": 1.074, "open": 2.0, "page": 2.0}
 
 BUILD = """
-import resource, sys, time
+import sys, time
 from pathlib import Path
 begun = time.perf_counter()
 from ddbench.report.site import admission, pages, writing
 from ddbench.report.site.board import board
 made = writing.write(pages.site(board(admission.admit([Path(sys.argv[1])]))), Path(sys.argv[2]))
 seconds = time.perf_counter() - begun
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-print(made.files, seconds, peak)
+from ddbench.costs import high_water
+print(made.files, seconds, high_water())
 """
 
 

@@ -95,15 +95,16 @@ def markdown(results: Results) -> str:
     return "\n".join([*lines, *(f"- {note}" for note in _notes(results))])
 
 
-def fill(page: Path, text: str) -> None:
-    """Replace what stands between a page's markers.
+def fill(page: Path, text: str, place: str = "") -> None:
+    """Replace what stands between a page's markers; a page with tables of several machines names its places.
 
     Raises:
-        ValueError: The page has not exactly one place for it.
+        ValueError: The page has not exactly one such place.
     """
-    content, found = re.subn(f"{BEGIN}.*?{END}", lambda _: f"{BEGIN}\n{text}\n{END}", page.read_text("utf-8"), flags=re.DOTALL)
+    begin, end = (marker.replace(" -->", f" {place} -->") if place else marker for marker in (BEGIN, END))
+    content, found = re.subn(f"{begin}.*?{end}", lambda _: f"{begin}\n{text}\n{end}", page.read_text("utf-8"), flags=re.DOTALL)
     if found != 1:
-        raise ValueError(f"{page} has {found} places between {BEGIN} and {END}; one is meant")
+        raise ValueError(f"{page} has {found} places between {begin} and {end}; one is meant")
     page.write_text(content, "utf-8")
 
 
@@ -111,7 +112,8 @@ def _hardware(results: Results) -> Iterator[str]:
     host = results.host
     device = "" if host["device"] == "cpu" else f", {host['device']}"
     software = f"torch {host['packages']['torch']}; {host['system']}"
-    yield f"{host['cpu']}{device}, {host['cores']} cores, {host['threads']} threads; {software}"
+    simd = f" with {host['simd']}" if "simd" in host else ""
+    yield f"{host['cpu']}{simd}{device}, {host['cores']} cores, {host['threads']} threads; {software}"
     for name, peak in results.peaks.items():
         yield f"matrix product, {name}: {_giga(peak.before)} GFLOP/s before, {_giga(peak.after)} after"
 

@@ -95,6 +95,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--device", default="cpu", help="where the ratios are measured; cpu by default")
     made.add_argument("--json", type=Path, help="also write everything to this file")
     made.add_argument("--write", type=Path, metavar="PAGE", help="also fill the page's place for the tables")
+    made.add_argument("--place", default="", metavar="NAME", help="of several places of that page, the one with this name")
     made.add_argument("--read", type=Path, nargs="+", metavar="FILE", help="measure nothing; take files that --json wrote")
     return made
 
@@ -115,7 +116,8 @@ def measure(names: Sequence[str], *, threads: int | None, device: str) -> tuple[
     if threads:
         torch.set_num_threads(threads)
     place = torch.device(device)
-    results, failed = Results(host(place, torch.get_num_threads())), []
+    simd = torch.backends.cpu.get_cpu_capability()
+    results, failed = Results(host(place, torch.get_num_threads()) | {"simd": simd}), []
     compares = any(name in RATIOS for name in names)
     before = _matrix_peaks(place) if compares else {}
     for name in names:
@@ -139,7 +141,7 @@ def report(results: Results, arguments: argparse.Namespace) -> None:
     if arguments.json:
         arguments.json.write_text(results.to_json())
     if arguments.write:
-        fill(arguments.write, markdown(results))
+        fill(arguments.write, markdown(results), arguments.place)
 
 
 def _add(results: Results, name: str, device: torch.device) -> None:

@@ -75,6 +75,9 @@ def test_a_page_is_filled_between_its_marks_and_nowhere_else(tmp_path):
     page.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
     fill(page, "new \\1")
     assert page.read_text() == f"before\n{BEGIN}\nnew \\1\n{END}\nafter\n"
+    page.write_text("<!-- perf:begin a -->1<!-- perf:end a --><!-- perf:begin b -->2<!-- perf:end b -->")
+    fill(page, "new", "b")
+    assert page.read_text() == "<!-- perf:begin a -->1<!-- perf:end a --><!-- perf:begin b -->\nnew\n<!-- perf:end b -->"
     page.write_text("no marks")
     with pytest.raises(ValueError, match="0 places"):
         fill(page, "new")
