@@ -1,4 +1,5 @@
-"""Copies a store's records, with their predictions, into a folder of `benchmarks/results`; what is there already is never changed.
+"""Copies a store's records, with their predictions, into a folder of `benchmarks/results`; what is there already is never changed,
+and what another folder beside it has is not kept twice.
 
 Of each method's first distilled set the picture is kept as well, as `<distilled key>.png`, where it is small: the leaderboard
 shows it.
@@ -28,11 +29,12 @@ def main() -> None:
     parser.add_argument("--protocol")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
-    kept = 0
+    kept, elsewhere = 0, {path.stem for path in arguments.out.parent.glob("*/*.json") if path.parent != arguments.out}
     for record in Store(arguments.store).records():
         cell = record.cell
         if (
             record.smoke
+            or record.key in elsewhere
             or cell.dataset != (arguments.dataset or cell.dataset)
             or cell.protocol != (arguments.protocol or cell.protocol)
         ):
