@@ -1,4 +1,4 @@
-"""What plugins are written against, as text from the code: names, signatures, fields, hooks.
+"""What plugins are written against, as text from the code: names, signatures, fields, defaults, hooks.
 
 `python tests/api/surface.py` renews `surface.txt`, once CHANGELOG.md tells of what changed.
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,12 +19,12 @@ import ddbench.kit
 import ddbench.testing
 from ddbench import hookspecs
 
-SNAPSHOT = Path(__file__).with_name("surface.txt")
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE))
 
-CHANGELOG = Path(__file__).parent.parent.parent / "CHANGELOG.md"
+from telling import Snapshots  # noqa: E402 - found by the line above
 
-OWNER = re.compile(r"(?:class |def |hook )?(?:ddbench\.)?(?:kit\.|testing\.)?(\w+)")
-"""What a line of the surface is about: a class, a function or a hook."""
+CHANGELOG = HERE.parent.parent / "CHANGELOG.md"
 
 PLACES = {"ddbench": ddbench, "ddbench.kit": ddbench.kit, "ddbench.testing": ddbench.testing}
 
@@ -67,13 +66,16 @@ def _members(cls: type) -> Iterator[str]:
 
 
 def _default(cls: type, name: str) -> str:
+    """Return ` = VALUE` of a field or a class attribute, empty where there is none."""
     if dataclasses.is_dataclass(cls):
         field = next((one for one in dataclasses.fields(cls) if one.name == name), None)
-        has = field is not None and (field.default is not dataclasses.MISSING or field.default_factory is not dataclasses.MISSING)
-        return " = …" if has else ""
+        if field is not None and field.default_factory is not dataclasses.MISSING:
+            return f" = {shown(field.default_factory)}()"
+        return "" if field is None or field.default is dataclasses.MISSING else f" = {shown(field.default)}"
     if issubclass(cls, pydantic.BaseModel) and name in cls.model_fields:
-        return "" if cls.model_fields[name].is_required() else " = …"
-    return ""
+        model = cls.model_fields[name]
+        return "" if model.is_required() else f" = {shown(model.get_default(call_default_factory=True, validated_data={}))}"
+    return f" = {shown(vars(cls)[name])}" if name in vars(cls) else ""
 
 
 def _returns(value: property) -> str:
@@ -81,48 +83,46 @@ def _returns(value: property) -> str:
     return f" -> {annotation}" if annotation else ""
 
 
+def shown(value: Any) -> str:
+    """Return a default as text that is the same in every process: what is called by its name, everything else by its repr."""
+    return str(value.__qualname__) if inspect.isroutine(value) or inspect.isclass(value) else repr(value)
+
+
 def signature(function: Any) -> str:
-    """Return a function's signature, each default as `…`: a default may move, that there is one is part of the interface."""
+    """Return a function's signature with its defaults."""
     found = inspect.signature(function)
     parameters = [_plain(parameter) for parameter in found.parameters.values()]
-    return str(found.replace(parameters=parameters)).replace("'", "")
+    returns = found.return_annotation
+    told = "" if returns is found.empty else f" -> {returns if isinstance(returns, str) else inspect.formatannotation(returns)}"
+    return str(found.replace(parameters=parameters, return_annotation=found.empty)) + told
 
 
 def _plain(parameter: inspect.Parameter) -> inspect.Parameter:
-    return parameter if parameter.default is parameter.empty else parameter.replace(default=_Anything())
+    """Return a parameter that shows its annotation without quotes and its default as `shown` does."""
+    kept = parameter.annotation
+    if isinstance(kept, str):
+        parameter = parameter.replace(annotation=_As(kept))
+    return parameter if parameter.default is parameter.empty else parameter.replace(default=_As(shown(parameter.default)))
 
 
-class _Anything:
+class _As(str):
+    """Text whose repr is itself."""
+
+    __slots__ = ()
+
     def __repr__(self) -> str:
-        return "…"
-
-
-def untold(kept: str, now: str, changelog: str) -> list[str]:
-    """Return the public names that differ and that the changelog's first section does not mention, nor the new API version.
-
-    Args:
-        kept: The surface as it was.
-        now: As it is.
-        changelog: The text of CHANGELOG.md.
-    """
-    unreleased = changelog.split("\n## ")[1]
-    changed = set(kept.splitlines()) ^ set(now.splitlines())
-    versions = [line for line in now.splitlines()[:1] if line in changed]
-    if versions and re.search(rf"api_version.{{0,40}}\b{versions[0].split()[1]}\b", unreleased):
-        return []
-    names = {found[1] for line in changed if (found := OWNER.match(line))}
-    return sorted(name for name in names if not re.search(rf"\b{name}\b", unreleased))
+        return str(self)
 
 
 def main() -> int:
     """Renew the snapshot, or say what the changelog lacks; return the exit code."""
-    now, kept = surface(), SNAPSHOT.read_text("utf-8") if SNAPSHOT.is_file() else ""
-    lacks = untold(kept, now, CHANGELOG.read_text("utf-8")) if kept else []
-    if lacks:
-        sys.stderr.write(f"CHANGELOG.md, Unreleased, does not mention {', '.join(lacks)}; tell there what changed, then again\n")
+    kept = Snapshots.read(HERE)
+    now = kept.renewed(surface(), ddbench.api_version)
+    if lacks := now.untold(CHANGELOG.read_text("utf-8")):
+        sys.stderr.write("CHANGELOG.md: " + "; ".join(lacks) + "; write that, then again\n")
         return 1
-    SNAPSHOT.write_text(now, "utf-8")
-    sys.stdout.write(f"wrote {SNAPSHOT.name}\n")
+    now.write(HERE)
+    sys.stdout.write("wrote surface.txt\n")
     return 0
 
 
