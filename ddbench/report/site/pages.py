@@ -13,6 +13,7 @@ from ddbench.report.layout import Marks, bytes_text, change, score, seconds_text
 from ddbench.report.site import charts, claims, details, downloads, pictures
 from ddbench.report.site.board import by_method
 from ddbench.report.site.command import reproduce
+from ddbench.report.site.examples import Example, example
 from ddbench.report.site.texts import Whole, cut
 
 if TYPE_CHECKING:
@@ -115,20 +116,41 @@ def _method_pages(name: str, lines: Sequence[tuple[Ranking, Line]], published: d
         if line.result.difference is not None and not line.result.difference.why
     )
     for number, part in enumerate(parts, 1):
-        content = _page(
-            "method.html",
-            "../",
-            name=name,
-            lines=[(ranking, line, _numbers(ranking, line), whiskers.get(line.id)) for ranking, line in part],
-            count=len(lines),
-            published=published,
-            verdicts=verdicts,
-            plugins=sorted({(b.distribution, b.distribution_version, str(b.version)) for _, one in lines for b in _made_by(one)}),
-            pages=[downloads.method_page(name, one + 1) for one in range(len(parts))] if len(parts) > 1 else [],
-            number=number,
-            whiskers_width=charts.WHISKERS,
-        )
-        yield downloads.method_page(name, number), content
+        content = {
+            "name": name,
+            "lines": [(ranking, line, _numbers(ranking, line), whiskers.get(line.id)) for ranking, line in part],
+            "count": len(lines),
+            "published": published,
+            "verdicts": verdicts,
+            "plugins": sorted(
+                {(b.distribution, b.distribution_version, str(b.version)) for _, one in lines for b in _made_by(one)}
+            ),
+            "pages": [downloads.method_page(name, one + 1) for one in range(len(parts))] if len(parts) > 1 else [],
+            "number": number,
+            "whiskers_width": charts.WHISKERS,
+        }
+        yield downloads.method_page(name, number), _method_page(content, example(lines) if number == 1 else None)
+
+
+def _method_page(content: dict[str, Any], shown: Example | None) -> bytes:
+    """Return a page of a method, with its example where there is one and room for it."""
+    if shown:
+        close_up = {**_close_up(shown.line, shown.pictures), "machines": details.machines(shown.line)}
+        page = _page("method.html", "../", **content, example=shown, page=downloads.row_page(shown.line), **close_up)
+        if len(page) <= downloads.MOST_BYTES:
+            return page
+    return _page("method.html", "../", **content, example=None)
+
+
+def _close_up(line: Line, found: Sequence[pictures.Picture]) -> dict[str, Any]:
+    """Return what a line's own page and its method's page show of it."""
+    return {
+        "pictures": found,
+        "curves": charts.curves(line.entries),
+        "plot": (charts.WIDTH, charts.HEIGHT),
+        "command": Whole(reproduce([entry.record for entry in line.entries])),
+        "options": details.options(line),
+    }
 
 
 def _made_by(line: Line) -> list[Any]:
@@ -140,13 +162,9 @@ def _row(ranking: Ranking, line: Line, found: Sequence[pictures.Picture]) -> dic
         "ranking": ranking,
         "line": line,
         "numbers": _numbers(ranking, line),
-        "pictures": found,
-        "curves": charts.curves(line.entries),
-        "plot": (charts.WIDTH, charts.HEIGHT),
-        "command": Whole(reproduce([entry.record for entry in line.entries])),
+        **_close_up(line, found),
         "method_page": downloads.method_page(line.method),
         "scores": details.scores(line.entries),
-        "options": details.options(line),
         "others": [
             details.metrics(line),
             details.student(line),

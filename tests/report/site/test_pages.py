@@ -299,3 +299,68 @@ def test_a_stores_previews_are_found(tmp_path):
     (tmp_path / "store" / "distilled" / one.distilled_key).mkdir(parents=True)
     Image.new("L", (80, 80), 100).save(tmp_path / "store" / "distilled" / one.distilled_key / "preview.png")
     assert any(name.startswith("image/") for name in built(folder))
+
+
+def method_page(site, name) -> str:
+    return next(page.decode() for path, page in site.items() if path.startswith("method/") and f"<h1>{name}</h1>".encode() in page)
+
+
+def test_a_methods_page_shows_its_best_row_from_close_up_with_curves_options_hardware_and_command(tmp_path):
+    page = method_page(built(saved(tmp_path / "records", *small_board())), "dwa")
+    assert "quick-soft/1" in page.partition('id="example"')[2].partition("</p>")[0]  # beside hard labels it is worse than random
+    assert "the row with the largest difference to random;" in page
+    for text in ("<polyline", "Training loss of 6 students", "Options of dwa", "0.015", "default", "a processor"):
+        assert text in page, text
+    assert "<img" not in page
+    words = shlex.split(html.unescape(re.search(r"<code>(.*?)</code>", page)[1]))
+    assert words[:9] == ["ddbench", "run", "dwa", "--dataset", "digits", "--ipc", "10", "--protocol", "quick-soft/1"]
+
+
+def test_a_methods_page_prefers_a_row_with_a_picture_and_shows_it(tmp_path):
+    hard = next(one for one in small_board() if one.cell.synthesizer == "dwa" and one.cell.label_regime == "hard")
+    brighter = hard.model_copy(update={"distilled_key": "ab" * 10}).sealed()
+    folder = saved(tmp_path / "records", *[brighter if one.key == hard.key else one for one in small_board()])
+    Image.new("L", (80, 80), 100).save(folder / f"{brighter.distilled_key}.png")
+    site = built(folder)
+    page = method_page(site, "dwa")
+    (image,) = [name for name in site if name.startswith("image/")]
+    assert f'src="../{image}"' in page
+    assert "--protocol quick-hard/1" in page
+    assert "the row with the largest difference to random among those with a picture;" in page
+    assert "<img" not in method_page(site, "random")
+
+
+def test_the_control_has_no_difference_and_shows_its_first_row(tmp_path):
+    page = method_page(built(saved(tmp_path / "records", *small_board())), "random")
+    assert "the first row;" in page
+    assert "ddbench run random" in page
+
+
+def test_only_the_first_of_a_methods_pages_has_the_row_from_close_up(tmp_path, monkeypatch):
+    monkeypatch.setattr(pages, "LINES_A_PAGE", 2)
+    site = built(saved(tmp_path / "records", *(record(0.5, synthesizer="dwa", ipc=ipc) for ipc in range(1, 6))))
+    with_example = [page for name, page in site.items() if name.startswith("method/") and b'id="example"' in page]
+    assert with_example == [site[downloads.method_page("dwa", 1)]]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_hostile_text_in_a_methods_example_is_text(tmp_path, name):
+    hostile = nested("mine", [[0.5, 0.6]], student=name, dataset=name, protocol=name, teacher=name, options={name: name})
+    hostile = [one.model_copy(update={"host": {"cpu": name, name: name}}).sealed() for one in hostile]
+    site = built(saved(tmp_path / "records", *hostile))
+    page = site[downloads.method_page("mine")]
+    plain = built(saved(tmp_path / "plain", *nested("mine", [[0.5, 0.6]], options={"a": "b"})))[downloads.method_page("mine")]
+    assert [tag for tag, _ in parsed(page).tags] == [tag for tag, _ in parsed(plain).tags]
+    clean = "".join(char for char in name if char.isprintable())
+    assert parsed(page).text.count(clean) > 5
+
+
+def test_a_methods_page_that_would_be_too_large_leaves_the_row_to_its_own_page(tmp_path, monkeypatch):
+    folder = saved(tmp_path / "records", *nested("many", [[0.5]], options={f"option{number}": "y" * 390 for number in range(300)}))
+    whole = built(folder)[downloads.method_page("many")]
+    monkeypatch.setattr(downloads, "MOST_BYTES", len(whole) - 1)
+    cut = built(folder)[downloads.method_page("many")]
+    assert b'id="example"' not in cut
+    assert len(cut) < len(whole) - 300 * 390
+    monkeypatch.setattr(downloads, "MOST_BYTES", len(whole))
+    assert built(folder)[downloads.method_page("many")] == whole
