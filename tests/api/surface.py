@@ -56,13 +56,22 @@ def _members(cls: type) -> Iterator[str]:
         if not name.startswith("_"):
             yield f"{name}: {annotation}{_default(cls, name)}"
     for name, value in vars(cls).items():
-        if name.startswith(("_", "test_")) or name in {"model_config", "model_fields"}:
+        if (
+            name.startswith("test_")
+            or name in {"model_config", "model_fields"}
+            or (name.startswith("_") and not _begins(cls, name))
+        ):
             continue
         plain = getattr(value, "__func__", value)
         if isinstance(value, property):
             yield f"{name}: property{_returns(value)}"
         elif inspect.isfunction(plain):
             yield f"{name}{signature(plain)}"
+
+
+def _begins(cls: type, name: str) -> bool:
+    """Return whether that is an `__init__` written by hand: what a dataclass or a protocol is given is in no source."""
+    return name == "__init__" and not dataclasses.is_dataclass(cls) and vars(cls)[name].__module__ == cls.__module__
 
 
 def _default(cls: type, name: str) -> str:

@@ -10,7 +10,7 @@ import pydantic
 import pytest
 
 import ddbench
-from ddbench import hookspecs
+from ddbench import hookspecs, kit, testing
 from ddbench.api.protocol import LabelRegime
 from ddbench.api.synthesizer import Space
 from ddbench.plugins import KINDS, Plugins
@@ -18,7 +18,6 @@ from ddbench.records import Record
 from ddbench.report.layout import NOT_MEASURED, Marks
 from ddbench.store import KINDS as ARTEFACTS
 from ddbench.testing import Bench
-from ddbench.testing import __all__ as testing_names
 
 
 def in_code(name: str, text: str) -> bool:
@@ -32,9 +31,24 @@ def test_every_public_name_is_documented(name, written):
     assert in_code(name, written)
 
 
-@pytest.mark.parametrize("name", testing_names)
+@pytest.mark.parametrize("name", testing.__all__)
 def test_every_name_of_the_conformance_kit_is_documented(name, pages):
     assert in_code(name, pages["docs/writing-a-plugin.md"])
+
+
+@pytest.mark.parametrize("name", kit.__all__)
+def test_every_building_block_is_in_the_table_of_building_blocks(name, pages):
+    assert re.search(rf"^\| `{name}` \| \S", pages["docs/writing-a-plugin.md"], re.MULTILINE)
+
+
+@pytest.mark.parametrize("module", [kit, testing], ids=["kit", "testing"])
+def test_nothing_is_said_to_be_in_the_kits_that_is_not_there(module, written):
+    said = set(re.findall(rf"\b{module.__name__}\.(\w+)", written)) | set(
+        re.findall(rf"from {module.__name__} import (.+)", written)
+    )
+    names = {name.strip() for one in said for name in one.split(",")}
+    assert names
+    assert sorted(names - set(module.__all__)) == []
 
 
 def test_every_hook_is_documented(written):

@@ -9,7 +9,7 @@ import pytest
 import typer
 
 import ddbench
-from ddbench import hookspecs, testing
+from ddbench import hookspecs, kit, testing
 from ddbench.cli.app import app
 from ddbench.plugins import KINDS, Plugins
 from ddbench_docs import pages as site_pages
@@ -98,6 +98,17 @@ def test_every_public_name_has_a_section_that_says_what_it_is(name, section):
 def test_every_name_of_the_conformance_kit_has_a_section(name, section):
     assert documented(testing, name)
     assert documented(testing, name).partition("\n")[0] in section("testing", name)
+
+
+@pytest.mark.parametrize("name", kit.__all__)
+def test_every_building_block_has_a_section_with_its_signature(name, section):
+    assert documented(kit, name)
+    assert documented(kit, name).partition("\n")[0] in section("kit", name)
+    assert re.search(rf"^(def|class) {name}\b", section("kit", name), re.MULTILINE)
+
+
+def test_how_a_class_that_is_no_dataclass_begins_is_shown(section):
+    assert "def __init__(self, network: nn.Module, shape: tuple[int, int, int]) -> None" in section("kit", "Embedder")
 
 
 def test_every_hook_has_a_section_with_its_signature(section):

@@ -15,7 +15,7 @@ from typing import Any
 import pydantic
 
 import ddbench
-from ddbench import errors, hookspecs, testing
+from ddbench import errors, hookspecs, kit, testing
 from ddbench.errors import DdbenchError
 from ddbench.plugins import KINDS
 from ddbench_docs import markdown as md
@@ -40,6 +40,12 @@ def testing_page() -> str:
     """Return the page of the conformance kit's names."""
     told = "Generated from the code: what `ddbench.testing` gives. [How to use it](../writing-a-plugin.md#the-tests-you-inherit)."
     return md.blocks(["# The conformance kit's names", told, *(_section(testing, name) for name in testing.__all__)])
+
+
+def kit_page() -> str:
+    """Return the page of the building blocks' names."""
+    told = "Generated from the code: what `ddbench.kit` gives. [At a glance](../writing-a-plugin.md#building-blocks)."
+    return md.blocks(["# The building blocks' names", told, *(_section(kit, name) for name in kit.__all__)])
 
 
 def hooks_page() -> str:
@@ -117,12 +123,12 @@ def _fields(model: type[pydantic.BaseModel]) -> list[dict[str, Any]]:
 
 
 def _stub(node: ast.ClassDef) -> str:
-    """Return a class without docstrings, bodies and private members."""
+    """Return a class without docstrings, bodies and private members; how it begins is none."""
     body: list[str] = []
     for item in node.body:
         if isinstance(item, ast.AnnAssign) and not ast.unparse(item.target).startswith("_"):
             body.append(ast.unparse(item))
-        elif isinstance(item, ast.FunctionDef) and not item.name.startswith("_"):
+        elif isinstance(item, ast.FunctionDef) and _public(item):
             body += [f"@{ast.unparse(decorator)}" for decorator in item.decorator_list]
             body.append(
                 f"def {item.name}({ast.unparse(item.args)}) -> {ast.unparse(item.returns) if item.returns else 'None'}: ..."
@@ -143,8 +149,13 @@ def _members(node: ast.ClassDef) -> Iterator[Member]:
         if isinstance(item, ast.AnnAssign):
             under = isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant) and str(after.value.value)
             yield Member(ast.unparse(item.target), inspect.cleandoc(under) if under else "")
-        elif isinstance(item, ast.FunctionDef) and not item.name.startswith("_"):
+        elif isinstance(item, ast.FunctionDef) and _public(item):
             yield Member(item.name, ast.get_docstring(item) or "")
+
+
+def _public(function: ast.FunctionDef) -> bool:
+    """Return whether users call it: by its name, or by that of its class."""
+    return function.name == "__init__" or not function.name.startswith("_")
 
 
 def _tree(thing: Any) -> Any:

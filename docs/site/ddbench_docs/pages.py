@@ -17,6 +17,7 @@ NAVIGATION: dict[str, tuple[str, ...]] = {
         "reference/commands",
         "reference/hooks",
         "reference/names",
+        "reference/kit",
         "reference/testing",
         "reference/errors",
         "reference/options",
@@ -57,6 +58,7 @@ def generated() -> list[tuple[str, str]]:
         ("reference/commands.md", commands.page()),
         ("reference/hooks.md", names.hooks_page()),
         ("reference/names.md", names.public_page()),
+        ("reference/kit.md", names.kit_page()),
         ("reference/testing.md", names.testing_page()),
         ("reference/errors.md", names.errors_page()),
         (
