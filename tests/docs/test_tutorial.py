@@ -16,18 +16,17 @@ from typer.testing import CliRunner
 
 from ddbench.cli.app import app
 from third_party import installed, run
-
-PAGE = "docs/tutorial.md"
-BLOCK = re.compile(r"(?:`([\w/.]+)`[^`\n]*:\n\n)?```(sh|python|toml)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+from tutorial import PAGE, Step, script
+from tutorial import steps as steps_of_the_page
 
 COMMANDS = {"ddbench": "from ddbench.__main__ import main; main()", "pytest": "from pytest import console_main; console_main()"}
 """What pip would put into the environment if ddbench and pytest were not lent to it."""
 
 
 @pytest.fixture
-def steps(pages) -> list[tuple[str, str, str]]:
-    """The page's blocks in order: the file that the line before names, language, text."""
-    return BLOCK.findall(pages[PAGE])
+def steps() -> list[Step]:
+    """The page's blocks in order."""
+    return steps_of_the_page()
 
 
 @pytest.fixture
@@ -65,13 +64,8 @@ def test_the_tutorials_option_and_preset_are_listed(project):
     assert "the only divisor of 8 that leaves anything to see" in said
 
 
-def script(steps) -> str:
-    """Return the page as a script for bash: its commands, and its files written where they stand."""
-    parts = ["set -euo pipefail"]
-    for name, language, text in steps:
-        written = f"mkdir -p {Path(name).parent}\ncat > {name} <<'END OF FILE'\n{text}END OF FILE"
-        parts.append(text if language == "sh" else written)
-    return "\n".join(parts)
+def test_no_block_of_the_tutorial_is_left_out(steps, root):
+    assert (root / PAGE).read_text("utf-8").count("\n```\n") == len(steps)
 
 
 @pytest.mark.e2e
