@@ -69,9 +69,9 @@ def docs(session: nox.Session) -> None:
     session.run("python", "docs/site/build.py")
 
 
-@nox.session
+@nox.session(reuse_venv=False)
 def example(session: nox.Session) -> None:
-    """Build ddbench and the example plugin, install both where nothing else of ours is, and use the plugin as a stranger would."""
+    """Install what was built where nothing else is, and use it as strangers would: an example plugin, new ones, the tutorial."""
     folder = Path(session.create_tmp()).resolve()
     built = {name: build(session, source, folder / name) for name, source in {"ddbench": HERE, "example": EXAMPLE}.items()}
     session.install(*(str(wheel) for wheel, _ in built.values()), "pytest>=8.3", "mypy>=1.14", "ruff>=0.9")
@@ -81,7 +81,8 @@ def example(session: nox.Session) -> None:
     session.run("ddbench", "plugin", "check", "kmeans")
     store = str(folder / "store")
     session.run("ddbench", "run", "kmeans", "--offline", "--store", store, *session.posargs)
-    first_project(session, folder, store)
+    first_projects(session, folder / "first", store)
+    carry_out_the_tutorial(session, folder / "tutorial")
     session.install("--force-reinstall", "--no-deps", str(built["ddbench"][1]))  # the source distribution will do as well
     session.run("ddbench", "run", "kmeans", "--offline", "--store", store)
 
@@ -103,14 +104,43 @@ def build(session: nox.Session, source: Path, out: Path) -> tuple[Path, Path]:
     return wheel, sdist
 
 
-def first_project(session: nox.Session, folder: Path, store: str) -> None:
-    """Begin a plugin, install it and run it, as its author's first minutes go."""
-    shutil.rmtree(folder / "ddbench-first", ignore_errors=True)
-    session.run("ddbench", "plugin", "new", "first")
-    session.install("-e", str(folder / "ddbench-first"))
-    session.run("pytest", "-q", "-p", "no:cacheprovider", str(folder / "ddbench-first"))
-    session.run("ruff", "check", str(folder / "ddbench-first"))
-    session.run("ddbench", "run", "first", "--offline", "--store", store)
+def first_projects(session: nox.Session, folder: Path, store: str) -> None:
+    """Begin a plugin of every kind and install it, as its author's first minutes go; run the first of them."""
+    emptied(session, folder)
+    kinds = session.run("python", "-c", "from ddbench.plugins import KINDS; print(*KINDS)", silent=True) or ""
+    for kind in kinds.split():
+        first_project(session, folder, kind)
+    session.run("ddbench", "run", "first-synthesizer", "--offline", "--store", store)
+
+
+def first_project(session: nox.Session, folder: Path, kind: str) -> None:
+    """Begin a plugin of one kind; as it lies there and as a wheel it must be found, and it must be clean."""
+    name = f"first-{kind}"
+    project = str(folder / f"ddbench-{name}")
+    session.run("ddbench", "plugin", "new", name, "--kind", kind)
+    session.install("-e", project)
+    session.run("pytest", "-q", "-p", "no:cacheprovider", "--rootdir", project, project)
+    session.run("ruff", "check", project)
+    session.install("--force-reinstall", "--no-deps", project)
+    if name not in (session.run("ddbench", "list", f"{kind}s", silent=True) or ""):
+        session.error(f"the wheel of a new {kind} brings no {name}")
+
+
+def carry_out_the_tutorial(session: nox.Session, folder: Path) -> None:
+    """Do what docs/tutorial.md says, word for word, with nothing but what pip brought."""
+    emptied(session, folder)
+    session.install("pip")  # the page says `pip install`
+    script = session.run("python", str(HERE / "tests" / "helpers" / "tutorial.py"), silent=True) or ""
+    (folder / "tutorial.sh").write_text(script, "utf-8")
+    places = {"DDBENCH_STORE": str(folder / "store"), "DDBENCH_DATA": str(folder / "data")}
+    session.run("bash", "tutorial.sh", env=places, external=True)
+
+
+def emptied(session: nox.Session, folder: Path) -> None:
+    """Go on in a folder that is new."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    session.chdir(folder)
 
 
 @nox.session
