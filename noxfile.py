@@ -41,9 +41,12 @@ def slow(session: nox.Session) -> None:
 
 @nox.session
 def e2e(session: nox.Session) -> None:
-    """Run whole commands in fresh processes, as a user types them."""
+    """Run whole commands in fresh processes, as a user types them, and read both sites in a browser.
+
+    A Chromium must be on PATH, or CHROMIUM name one: with DDBENCH_REQUIRE_BROWSER=1 its lack fails what is skipped without.
+    """
     install(session)
-    session.run("pytest", "-m", "e2e", *session.posargs)
+    session.run("pytest", "-m", "e2e", *session.posargs, env={"DDBENCH_REQUIRE_BROWSER": "1"})
 
 
 @nox.session

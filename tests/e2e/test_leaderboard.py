@@ -2,77 +2,84 @@
 
 from __future__ import annotations
 
-import os
+import random
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from boards import saved, small_board
 from handmade import nested
+from looks import commonest, contrasts, luminance, pictured
 
 pytestmark = pytest.mark.e2e
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
-
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-
 HOSTILE = "<img src=x onerror=alert(1)>"
 
+RANKINGS = [
+    ("digits", 1, "longer-soft/1", "soft_once", "alexnet"),
+    ("digits", 10, "quick-soft/1", "soft_online", "convnet3"),
+    ("digits", 10, "quick-hard/1", "hard", "resnet10t"),
+    ("letters", 2, "quick-soft/1", "soft_online", "resnet10t"),
+]
+"""Dataset, images per class, protocol, labels and student of the site's rankings."""
 
-def found_browser() -> str | None:
-    return os.environ.get("CHROMIUM") or next((path for name in BROWSERS if (path := shutil.which(name))), None)
+COORDINATES = ("dataset", "ipc", "protocol", "labels", "student")
 
 
-@pytest.fixture(scope="module")
-def browser():
-    """A headless Chromium that is installed; none is downloaded."""
-    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install 'ddbench[dev]'")
-    path = found_browser()
-    if path is None:
-        pytest.skip(f"no Chromium: none of {', '.join(BROWSERS)} is on PATH, and CHROMIUM names none")
-    with sync_api.sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=path, args=FLAGS)
-        yield started
-        started.close()
+def elsewhere() -> list:
+    """Return records of rankings beside those of the small board, so that every filter has something to choose between."""
+    found = []
+    for dataset, ipc, protocol, regime, student in (RANKINGS[0], RANKINGS[3]):
+        where = {"dataset": dataset, "ipc": ipc, "protocol": protocol, "label_regime": regime, "student": f"ddbench/{student}"}
+        found += nested("random", [[0.30, 0.31], [0.33, 0.32], [0.31, 0.30]], **where)
+        found += nested("dwa", [[0.35, 0.36], [0.38, 0.37], [0.36, 0.35]], options={"rho": 0.015}, **where)
+    return found
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
-    """A site with two rankings, four methods, and a name that means harm."""
+    """A site with four rankings, four methods, a picture, and a name that means harm."""
     folder = tmp_path_factory.mktemp("board")
-    records = saved(folder / "records", *small_board(), *nested(HOSTILE, [[0.3, 0.4], [0.3, 0.5], [0.2, 0.4]]))
+    pictured_one = next(one for one in small_board() if one.cell.synthesizer == "dwa")
+    hostile = nested(HOSTILE, [[0.3, 0.4], [0.3, 0.5], [0.2, 0.4]])
+    records = saved(folder / "records", *small_board(), *elsewhere(), *hostile)
+    Image.frombytes("L", (80, 80), random.Random(0).randbytes(6400)).save(records / f"{pictured_one.distilled_key}.png")
     command = [sys.executable, "-m", "ddbench", "leaderboard", "build", str(records), "--out", str(folder / "site")]
     subprocess.run(command, check=True, capture_output=True)
     return folder / "site"
 
 
 @pytest.fixture
-def opened(browser, site):
-    """Return a function that opens a page of the site from disk; at the end nothing may have complained or left the machine."""
-    contexts, complaints, asked = [], [], []
+def opened(reader, site):
+    """Return a function that opens a page of the site from disk, and waits for the table."""
 
-    def at(name="index.html", width=1280, height=900, scheme="light"):
-        context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme, accept_downloads=True)
-        contexts.append(context)
-        page = context.new_page()
-        page.on("console", lambda message: complaints.append(message.text))
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on("dialog", lambda dialog: complaints.append(f"dialog {dialog.message}"))
-        page.on("request", lambda request: asked.append(request.url))
-        page.goto(f"{site.as_uri()}/{name}")
+    def at(name="index.html", **screen):
+        page = reader.open(f"{site.as_uri()}/{name}", **screen)
         if name.startswith("index"):
             page.wait_for_selector("html[data-ready]")
         return page
 
-    yield at
-    for context in contexts:
-        context.close()
-    assert complaints == []
-    assert [url for url in asked if not url.startswith(("file:", "data:", "blob:"))] == []
+    return at
+
+
+def page_of(site, kind: str, heading: str) -> str:
+    """Return the name of the first page whose first heading begins so."""
+    named = (path for path in sorted((site / kind).iterdir()) if f"<h1>{heading}" in path.read_text("utf-8"))
+    return f"{kind}/{next(named).name}"
+
+
+def rankings(page) -> list[tuple]:
+    """Return the coordinates of the rankings that are shown, in their order, as their headings tell them."""
+    found = []
+    for heading in page.locator(".tabulator-group .ranking").all():
+        dataset, ipc, student = heading.locator("strong").inner_text().split(" · ")
+        protocol, labels = heading.locator(".rest").inner_text().split(" · ")[:2]
+        found.append((dataset, int(ipc.removeprefix("ipc ")), protocol, labels, student))
+    return found
 
 
 def methods(page) -> list[str]:
@@ -81,12 +88,12 @@ def methods(page) -> list[str]:
 
 def test_it_loads_from_disk_with_every_row_in_its_ranking(opened):
     page = opened()
-    assert page.locator(".tabulator-group").count() == 2
-    assert len(methods(page)) == 6
-    assert page.locator("#shown").inner_text() == "6 of 6 rows"
-    assert page.locator(".whiskers .whisker").count() == 6
-    assert page.locator(".verdict", has_text="▲").count() == 1
-    assert page.locator(".verdict .unseen", has_text="better than random").count() == 1
+    assert sorted(rankings(page)) == sorted(RANKINGS)
+    assert len(methods(page)) == 10
+    assert page.locator("#shown").inner_text() == "10 of 10 rows"
+    assert page.locator(".whiskers .whisker").count() == 10
+    assert page.locator(".verdict", has_text="▲").count() == 3
+    assert page.locator(".verdict .unseen", has_text="better than random").count() == 3
 
 
 def test_tie_groups_are_parted_by_a_line_only_where_rows_stand_by_rank(opened):
@@ -99,20 +106,81 @@ def test_tie_groups_are_parted_by_a_line_only_where_rows_stand_by_rank(opened):
     assert parted.count() == 0
 
 
+def by_ranking(page, field: str) -> list[list[str]]:
+    """Return the texts of a column, ranking by ranking as they are shown."""
+    read = """(rows, field) => rows.map(row => row.matches('.tabulator-group') ? null
+        : row.querySelector(`[tabulator-field="${field}"]`).innerText)"""
+    found: list[list[str]] = []
+    for text in page.locator(".tabulator-row").evaluate_all(read, field):
+        if text is None:
+            found.append([])
+        else:
+            found[-1].append(text)
+    return found
+
+
 def test_sorting_keeps_to_each_ranking_and_puts_missing_values_last(opened):
     page = opened()
+    before = rankings(page)
     page.get_by_role("button", name="top1 %").click()
-    groups = [4, 2] if len(set(methods(page)[:4])) == 4 else [2, 4]
-    split = groups[0]
-    scores = [float(cell.inner_text().split()[0]) for cell in page.locator('.tabulator-cell[tabulator-field="score"]').all()]
-    for part in (scores[:split], scores[split:]):
-        assert part == sorted(part, reverse=True)
+    for texts in by_ranking(page, "score"):
+        scores = [float(text.split()[0]) for text in texts]
+        assert scores == sorted(scores, reverse=True)
+        assert len(scores) > 1
     page.get_by_role("button", name="Δ random").click()
     for direction in ("descending", "ascending"):
         assert page.locator(f'.tabulator-col[aria-sort="{direction}"]').count() == 1
-        parts = methods(page)[:split], methods(page)[split:]
-        assert [part[-1] for part in parts] == ["random", "random"]
+        assert [part[-1].split()[0] for part in by_ranking(page, "method")] == ["random"] * 4
         page.get_by_role("button", name="Δ random").click()
+    assert rankings(page) == before
+
+
+@pytest.mark.parametrize("coordinate", COORDINATES)
+def test_rankings_stand_by_the_coordinate_that_is_asked_for(opened, coordinate):
+    page = opened()
+    page.select_option("#order", coordinate)
+    shown = [ranking[COORDINATES.index(coordinate)] for ranking in rankings(page)]
+    assert shown == sorted(shown)
+    assert len(set(shown)) > 1
+    assert sorted(rankings(page)) == sorted(RANKINGS)
+    page.get_by_role("button", name="top1 %").click()
+    assert [ranking[COORDINATES.index(coordinate)] for ranking in rankings(page)] == shown
+
+
+def test_two_orders_of_rankings_differ(opened):
+    page = opened()
+    orders = set()
+    for coordinate in COORDINATES:
+        page.select_option("#order", coordinate)
+        orders.add(tuple(rankings(page)))
+    assert len(orders) > 2
+
+
+@pytest.mark.parametrize("coordinate", COORDINATES)
+def test_a_filter_leaves_the_rankings_of_its_value_and_show_all_brings_them_back(opened, coordinate):
+    place = COORDINATES.index(coordinate)
+    values = sorted({ranking[place] for ranking in RANKINGS})
+    page = opened()
+    assert page.locator(f"#filter-{coordinate} option").evaluate_all("all => all.map(one => one.value)") == ["", *map(str, values)]
+    for value in values:
+        page.select_option(f"#filter-{coordinate}", str(value))
+        wanted = sorted(ranking for ranking in RANKINGS if ranking[place] == value)
+        assert sorted(rankings(page)) == wanted
+        assert len(wanted) < len(RANKINGS)
+        assert f"#{coordinate}=" in page.url
+        assert sorted(rankings(opened(f"index.html{page.url.partition('index.html')[2]}"))) == wanted
+    page.get_by_role("button", name="Show all").click()
+    page.wait_for_function("document.getElementById('shown').textContent === '10 of 10 rows'")
+    assert sorted(rankings(page)) == sorted(RANKINGS)
+
+
+def test_filters_are_all_met_at_once(opened):
+    page = opened()
+    page.select_option("#filter-student", "resnet10t")
+    page.select_option("#filter-dataset", "letters")
+    assert rankings(page) == [RANKINGS[3]]
+    page.select_option("#filter-ipc", "1")
+    assert page.get_by_text("No row passes these filters.").is_visible()
 
 
 def test_filters_choose_rows_and_stand_in_the_address(opened):
@@ -122,17 +190,17 @@ def test_filters_choose_rows_and_stand_in_the_address(opened):
     assert page.url.endswith("#labels=hard")
     page.fill("#filter-method", "dw")
     assert methods(page) == ["dwa"]
-    assert page.locator("#shown").inner_text() == "1 of 6 rows"
+    assert page.locator("#shown").inner_text() == "1 of 10 rows"
     page.fill("#filter-method", "no such method")
     assert page.get_by_text("No row passes these filters.").is_visible()
     page.get_by_role("button", name="Show all").click()
-    page.wait_for_function("document.getElementById('shown').textContent === '6 of 6 rows'")
+    page.wait_for_function("document.getElementById('shown').textContent === '10 of 10 rows'")
     again = opened("index.html#labels=hard&method=rand")
     assert methods(again) == ["random"]
 
 
 def test_a_row_opens_and_tells_everything(opened, site):
-    page = opened()
+    page = opened("index.html#labels=hard")
     page.locator(".method", has_text="dwa").first.click()
     page.wait_for_load_state()
     assert "/row/" in page.url
@@ -143,8 +211,20 @@ def test_a_row_opens_and_tells_everything(opened, site):
     page.get_by_role("link", name="dwa", exact=True).click()
     page.wait_for_load_state()
     assert "/method/" in page.url
-    assert page.locator("tbody tr").count() == 2
-    page.locator("tbody a").first.click()
+    assert page.locator(".lines tbody tr").count() == 4
+    page.locator(".lines tbody a").first.click()
+    page.wait_for_load_state()
+    assert "/row/" in page.url
+
+
+def test_a_methods_page_shows_a_row_from_close_up(opened, site):
+    page = opened(page_of(site, "method", "dwa"))
+    example = page.locator("#example")
+    assert example.locator("code").inner_text().startswith("ddbench run dwa --dataset digits --ipc 10 --protocol quick-soft/1")
+    assert example.get_by_role("img", name="Training loss").is_visible()
+    assert example.locator(".pictures img").evaluate("image => [image.complete, image.naturalWidth]") == [True, 80]
+    assert example.locator("tr", has_text="rho").is_visible()
+    example.get_by_role("link").first.click()
     page.wait_for_load_state()
     assert "/row/" in page.url
 
@@ -163,7 +243,7 @@ def test_the_keyboard_alone_sorts_filters_and_opens(opened):
     assert page.evaluate("document.activeElement.className") == "skip"
     go_to("id === 'filter-method'")
     page.keyboard.type("dwa")
-    assert methods(page) == ["dwa", "dwa"]
+    assert methods(page) == ["dwa"] * 4
     go_to("textContent === 'top1 %'")
     page.keyboard.press("Enter")
     assert page.locator('.tabulator-col[aria-sort="descending"] .sort').inner_text().startswith("top1")
@@ -177,7 +257,7 @@ def test_the_keyboard_alone_sorts_filters_and_opens(opened):
 @pytest.mark.parametrize("width", [320, 375, 700, 800, 900, 1000, 1100, 1200])
 def test_a_narrow_screen_needs_no_sideways_scrolling(opened, site, width):
     pages = ["index.html", "about.html"]
-    pages += [f"{kind}/{min(path.name for path in (site / kind).iterdir())}" for kind in ("row", "method")]
+    pages += [page_of(site, kind, "dwa") for kind in ("row", "method")]
     for name in pages:
         page = opened(name, width=width, height=700)
         assert page.evaluate("document.documentElement.scrollWidth") <= width, name
@@ -185,33 +265,31 @@ def test_a_narrow_screen_needs_no_sideways_scrolling(opened, site, width):
     assert page.locator('.tabulator-cell[tabulator-field="score"]').first.is_visible()
     box = page.locator(".tabulator-row:not(.tabulator-group)").first.bounding_box()
     assert box["x"] + box["width"] <= width
+    clipped = "cells => cells.filter(one => one.scrollWidth > one.clientWidth).map(one => one.innerText)"
+    assert page.locator(".tabulator-cell").evaluate_all(clipped) == []
     if width < 700:
         page.locator("summary", has_text="Filters").click()
     page.select_option("#filter-labels", "hard")
     assert sorted(methods(page)) == ["dwa", "random"]
 
 
-def channel(value: float) -> float:
-    value /= 255
-    return value / 12.92 if value <= 0.03928 else ((value + 0.055) / 1.055) ** 2.4
-
-
-def luminance(colour: str) -> float:
-    red, green, blue = (channel(float(part)) for part in re.findall(r"[\d.]+", colour)[:3])
-    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
-
-
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_text_is_legible_in_light_and_dark(opened, site, scheme):
-    for name in ("index.html", f"row/{next((site / 'row').iterdir()).name}"):
-        page = opened(name, scheme=scheme)
-        paper = luminance(page.evaluate("getComputedStyle(document.body).backgroundColor"))
-        assert (paper < 0.1) == (scheme == "dark")
-        read = "element => [...element.querySelectorAll('main *')].filter(one => one.textContent && one.checkVisibility())"
-        colours = set(page.evaluate(f"({read})(document).map(one => getComputedStyle(one).color)"))
-        for colour in colours:
-            light, dark = sorted([luminance(colour), paper], reverse=True)
-            assert (light + 0.05) / (dark + 0.05) >= 4.5, (name, colour)
+@pytest.mark.parametrize("width", [1280, 375])
+def test_text_is_legible_in_light_and_dark(opened, site, scheme, width):
+    for name in ("index.html", "about.html", page_of(site, "row", "dwa"), page_of(site, "method", "dwa")):
+        page = opened(name, scheme=scheme, width=width)
+        assert (luminance(page.evaluate("getComputedStyle(document.body).backgroundColor")) < 0.1) == (scheme == "dark")
+        found = contrasts(page)
+        assert len(found) > 20
+        assert [one for one in found if one[1] < 4.5] == [], name
+
+
+@pytest.mark.parametrize(("look", "screen"), [("wide", {}), ("narrow", {"width": 375}), ("dark", {"scheme": "dark"})])
+def test_pages_look_like_something(opened, site, tmp_path, look, screen):
+    for name in ("index.html", page_of(site, "row", "dwa"), page_of(site, "method", "dwa")):
+        share, colour = commonest(pictured(opened(name, **screen), tmp_path / f"{look}-{Path(name).parent.name or 'index'}.png"))
+        assert 0.5 < share < 0.98, name  # paper, with something on it
+        assert (max(colour) < 60) == (look == "dark")
 
 
 def test_what_is_shown_can_be_downloaded(opened):
@@ -240,5 +318,5 @@ def test_without_scripts_there_is_a_way_to_every_row(browser, site):
     page.goto(f"{site.as_uri()}/index.html")
     assert page.get_by_text("The table needs JavaScript").is_visible()
     page.locator(".methods a").first.click()
-    assert page.locator("tbody tr").count() >= 1
+    assert page.locator(".lines tbody tr").count() >= 1
     context.close()
