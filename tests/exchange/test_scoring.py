@@ -91,7 +91,7 @@ def test_a_file_from_elsewhere_is_scored_beside_random_once_its_classes_agree_wi
     assert brought["training"] | {"curve": ()} == controls[0]["training"] | {"curve": ()}
 
 
-@pytest.mark.parametrize(("name", "apart"), [("imagefolder", 40), ("npz", 0), ("safetensors", 0)])
+@pytest.mark.parametrize(("name", "apart"), [("imagefolder", 12), ("npz", 0), ("safetensors", 0)])
 def test_what_is_scored_are_the_images_of_the_file(name, apart, tmp_path, digits, store):
     record = json.loads(evaluate(FORMATS[name](tmp_path, *digits), store).stdout)["records"][-1]
     kept = DistilledSet.open(Store(store).find("distilled", record["distilled_key"]))
