@@ -87,7 +87,7 @@ def example(session: nox.Session) -> None:
     first_projects(session, folder / "first", store)
     carry_out_the_tutorial(session, folder / "tutorial")
     session.install("--force-reinstall", "--no-deps", str(built["ddbench"][1]))  # the source distribution will do as well
-    session.run("ddbench", "run", "kmeans", "--offline", "--store", store)
+    session.run("ddbench", "run", "kmeans", "--offline", "--store", store, *session.posargs)
 
 
 def build(session: nox.Session, source: Path, out: Path) -> tuple[Path, Path]:
@@ -113,7 +113,7 @@ def first_projects(session: nox.Session, folder: Path, store: str) -> None:
     kinds = session.run("python", "-c", "from ddbench.plugins import KINDS; print(*KINDS)", silent=True) or ""
     for kind in kinds.split():
         first_project(session, folder, kind)
-    session.run("ddbench", "run", "first-synthesizer", "--offline", "--store", store)
+    session.run("ddbench", "run", "first-synthesizer", "--offline", "--store", store, *session.posargs)
 
 
 def first_project(session: nox.Session, folder: Path, kind: str) -> None:
