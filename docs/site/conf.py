@@ -23,6 +23,7 @@ html_theme = "furo"
 html_static_path = ["static"]
 html_css_files = ["site.css"]
 html_copy_source = False
+html_show_search_summary = False  # summaries are fetched page by page, which browsers refuse a site that is opened from disk
 html_show_sphinx = False
 html_show_copyright = False
 pygments_style = "friendly"

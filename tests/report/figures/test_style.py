@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
+
+import numpy as np
 import pytest
 
 from ddbench.errors import BadRequest, EnvironmentProblem
@@ -25,6 +29,49 @@ def test_methods_are_told_apart_without_colour():
 
 def test_every_colour_stands_out_on_white_paper():
     assert max(luminance(colour) for colour in style.COLOURS) < 0.75
+
+
+SIMULATED = {
+    "full colour vision": np.eye(3),
+    "protanopia": np.array([[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]]),
+    "deuteranopia": np.array([[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]]),
+}
+"""What linear sRGB looks like: Machado, Oliveira and Fernandes (2009), the matrices of severity 1.0."""
+
+TO_XYZ = np.array([[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]])
+"""From linear sRGB, white point D65."""
+
+APART = 15.0
+"""Difference in CIE L*a*b* (1976); about 2.3 is just noticeable, side by side and large."""
+
+
+def lab(colour: str, seen: np.ndarray) -> np.ndarray:
+    """Return a colour's L*, a* and b* for eyes that see linear sRGB by a matrix."""
+    encoded = np.array([int(colour[start : start + 2], 16) / 255 for start in (1, 3, 5)])
+    linear = np.where(encoded <= 0.04045, encoded / 12.92, ((encoded + 0.055) / 1.055) ** 2.4)
+    ratios = TO_XYZ @ np.clip(seen @ linear, 0, 1) / TO_XYZ.sum(axis=1)
+    x, y, z = np.where(ratios > (6 / 29) ** 3, np.cbrt(ratios), ratios * (29 / 6) ** 2 / 3 + 4 / 29)
+    return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
+
+
+def nearest(colours: Sequence[str], eyes: str) -> float:
+    """Return the distance between the two colours that are hardest to tell apart."""
+    found = [lab(colour, SIMULATED[eyes]) for colour in colours]
+    return min(float(np.linalg.norm(first - second)) for first, second in itertools.combinations(found, 2))
+
+
+@pytest.mark.parametrize("eyes", SIMULATED)
+def test_the_colour_blind_tell_every_two_colours_apart(eyes):
+    assert nearest([*style.COLOURS, "#000000", "#ffffff"], eyes) > APART
+
+
+def test_the_simulation_takes_from_red_and_green_what_they_need():
+    red_and_green = ["#d02000", "#758800"]
+    assert nearest(red_and_green, "full colour vision") > 60
+    assert nearest(red_and_green, "deuteranopia") < 5
+    assert lab("#ffffff", SIMULATED["deuteranopia"]) == pytest.approx([100, 0, 0], abs=0.1)
+    usual = ("#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd", "#8c564b")  # no palette made for them: some pair is lost
+    assert min(nearest(usual, eyes) for eyes in ("protanopia", "deuteranopia")) < APART / 2
 
 
 def test_the_control_is_black_wherever_it_stands():
