@@ -7,6 +7,7 @@ import hashlib
 import itertools
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import filelock
+from safetensors import SafetensorError
 
 from ddbench.errors import ArtefactDamaged, StoreProblem
 from ddbench.provenance import SUFFIX, Check, Standing, as_bytes, beside, standing, with_check
@@ -32,6 +34,9 @@ KEY_LENGTH = 20
 
 NUMERICS_VERSION = 1
 """Bumped when a change in ddbench itself (not in a plugin) moves a number; part of every key."""
+
+OS_ERROR = re.compile(r"os error (\d+)")
+"""In what safetensors says where the operating system refused; it raises no OSError."""
 
 LOCK_TIMEOUT_S = 24 * 3600.0
 
@@ -331,6 +336,12 @@ class Store:
             ) from error
         except OSError as error:
             raise StoreProblem(_sentence(self.root, error)) from error
+        except SafetensorError as error:
+            number = OS_ERROR.search(str(error))
+            if number is None:
+                raise
+            code = int(number[1])
+            raise StoreProblem(_sentence(self.root, OSError(code, os.strerror(code)))) from error
 
 
 def _sentence(root: Path, error: OSError) -> str:

@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 LINES = [
     {"errors"},
-    {"api", "options", "hookspecs", "provenance", "records", "settings", "seeding", "progress"},
+    {"api", "options", "hookspecs", "provenance", "reading", "records", "settings", "seeding", "progress"},
     {"checked", "plugins", "store", "packing", "distilled", "cells", "external", "stages", "workspace"},
     {"data", "networks", "training", "kit"},
     {
@@ -36,7 +36,19 @@ LINES = [
     {"testing"},
     {"authoring", "cli", "notebook"},
 ]
-NO_TORCH_AT_ALL = {"authoring", "errors", "api", "options", "hookspecs", "provenance", "records", "settings", "progress", "report"}
+NO_TORCH_AT_ALL = {
+    "authoring",
+    "errors",
+    "api",
+    "options",
+    "hookspecs",
+    "provenance",
+    "reading",
+    "records",
+    "settings",
+    "progress",
+    "report",
+}
 NO_TORCH_AT_IMPORT = NO_TORCH_AT_ALL | LINES[2] | {"seeding", "cli"}
 HEAVY = {"torch", "torchvision", "timm", "ray"}
 PLUGINS_MAY = {"errors", "seeding", "kit", "training", "networks", "data", "distilled", "testing"}

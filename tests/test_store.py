@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+from safetensors import SafetensorError
 
 from ddbench.errors import ArtefactDamaged, StoreProblem
 from ddbench.records import checksum, read_record
@@ -143,6 +144,23 @@ def test_a_store_that_cannot_be_written_says_so_before_any_work(tmp_path):
     (tmp_path / "closed").mkdir(mode=0o500)
     with pytest.raises(StoreProblem, match="cannot be written"):
         Store(tmp_path / "closed" / "store").check_writable()
+
+
+@pytest.mark.parametrize(
+    ("message", "raised"),
+    [
+        ("Error while serializing: I/O error: No space left on device (os error 28)", StoreProblem),
+        ("Error while serializing: tensor 'x' is not contiguous", SafetensorError),
+    ],
+)
+def test_a_full_disk_that_safetensors_found_is_a_full_disk_and_its_other_errors_are_its_own(store, message, raised):
+    def write():
+        with store.writing("teachers", KEY, {}):
+            raise SafetensorError(message)
+
+    with pytest.raises(raised, match="no space left on the device" if raised is StoreProblem else "contiguous"):
+        write()
+    assert store.find("teachers", KEY) is None
 
 
 def test_a_store_below_a_file_says_so_before_any_work(tmp_path):

@@ -114,7 +114,10 @@ def record_table() -> list[Figure]:
             tables.summary(list(loaded.records))
             times.append((time.perf_counter() - begun, read))
     took, read = (statistics.median(column) for column in zip(*times, strict=True))
-    return [Figure(f"10 000 records into a table (reading and checking: {read:.2g} s)", took, "s", "under 3", 3, took < 3)]
+    return [
+        Figure("10 000 records into a table", took, "s", "under 3", 3, took < 3),
+        Figure("10 000 records into a table: reading and checking alone", read, "s", "–", 3, None),
+    ]
 
 
 def large_store() -> list[Figure]:

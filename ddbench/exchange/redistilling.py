@@ -20,7 +20,6 @@ from ddbench.exchange.retraining import (
 from ddbench.external import is_external
 from ddbench.making import open_session
 from ddbench.planning import plan
-from ddbench.report.grouping import synthesizer_version
 from ddbench.store import Store
 
 if TYPE_CHECKING:
@@ -70,10 +69,11 @@ def _request(record: Record, asked: Asked, workspace: Workspace) -> Request:
     """
     cell = record.cell
     method = workspace.plugins.get("synthesizer", cell.synthesizer).value
-    if str(method.version) != synthesizer_version(record):
+    made_by = next((str(block.version) for block in record.plugins if block.kind == "synthesizer"), "unknown")
+    if str(method.version) != made_by:
         raise BadRequest(
-            f"{cell.synthesizer} here is version {method.version}; record {record.key} was made by version "
-            f"{synthesizer_version(record)}: install that one"
+            f"{cell.synthesizer} here is version {method.version}; record {record.key} was made by version {made_by}: "
+            "install that one"
         )
     options = {
         f"{cell.synthesizer if owner == 'synthesizer' else owner}.{name}": value
