@@ -153,6 +153,9 @@ def labels(
 ) -> dict[Variant, str]:
     """Return a row label per variant: the synthesizer, the settings in which its variants differ, and those to be shown anyway.
 
+    A setting that some variants lack, such as an option of another part that they work with, is shown only where variants could not
+    be told apart without.
+
     Args:
         variants: Of every synthesizer of a table.
         shown: By synthesizer, the options named also where all its variants agree (`dwa rho=0`).
@@ -165,8 +168,11 @@ def labels(
     for name, group in by_name.items():
         settings = {variant: dict(variant.settings) for variant in group}
         keys = sorted({key for values in settings.values() for key in values})
-        differing = [key for key in keys if len({values.get(key) for values in settings.values()}) > 1]
-        differing += sorted(set((shown or {}).get(name, ())) - set(differing))
+        asked = set((shown or {}).get(name, ()))
+        differing = [key for key in keys if len({values[key] for values in settings.values() if key in values}) > 1]
+        if len({tuple(values.get(key) for key in differing) for values in settings.values()}) < len(settings):
+            differing = [key for key in keys if len({values.get(key) for values in settings.values()}) > 1]
+        differing += sorted(asked - set(differing))
         for variant, values in settings.items():
             found[variant] = " ".join([name, *(f"{key}={values[key]}" for key in differing if key in values)])
     return found | {variant: name for variant, name in (named or {}).items() if variant in found}

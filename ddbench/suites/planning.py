@@ -51,7 +51,7 @@ class SuiteCell:
     own: str | None = None
     """What the suite calls its method; None of a control that no block names."""
     row: str = ""
-    """What its row of a table is called; empty of such a control."""
+    """What its row of a table is called; empty of such a control, unless it is what a method starts from."""
 
     def facts(self) -> dict[str, str]:
         """Return what `--only` is compared with, by name."""
@@ -126,6 +126,8 @@ class SuitePlan:
             if one.cell.role == "asked":
                 cell.role = "asked"
                 cell.own, cell.row = cell.own or asked.label, cell.row or asked.row
+            elif one.cell.synthesizer in asked.request.synthesizers and not cell.own:
+                cell.row = cell.row or f"{asked.row}, as it starts"
         self.notes |= dict.fromkeys(planned.notes)
 
     def names(self) -> dict[str, str]:

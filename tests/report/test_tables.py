@@ -90,6 +90,18 @@ def test_options_of_an_objective_or_a_prior_tell_rows_apart_too():
     assert labels(summary([made(0, "suite", prior="big")])[0]) == ["hglad prior.network=big"]
 
 
+def test_what_only_one_variants_part_takes_is_shown_where_nothing_else_tells_them_apart():
+    def made(selector, **options):
+        own = {"synthesizer": {"values": {"selector": selector}, "sources": {}}}
+        blocks = {name: {"values": {"epochs": value}, "sources": {}} for name, value in options.items()}
+        return a_record(synthesizer="hglad", distill_seed=len(selector), options={**own, **blocks})
+
+    apart = [made("cam", classifier=30), made("last")]
+    assert labels(summary(apart)[0]) == ["hglad selector=cam", "hglad selector=last"]
+    alike = [made("cam", classifier=30), made("cam")]
+    assert labels(summary(alike)[0]) == ["hglad", "hglad classifier.epochs=30"]
+
+
 def test_versions_of_a_synthesizer_have_rows_of_their_own():
     assert labels(summary([record(version=1), record(version=2)])[0]) == ["random version=1", "random version=2"]
 

@@ -13,6 +13,13 @@ from small_suites import CELLS, TEXT, known_at, planned
 
 SAME = {"students": ["convnet1-w32"], "protocol": "quick-hard/1", "eval_seeds": 1, "ipc": 1, "smoke": 0.02, "threads": 1}
 
+WALKED = """
+[variants.walked]
+synthesizer = "hglad"
+title = "the walk"
+options = { iterations = 2, prior = "random" }
+"""
+
 
 def names(asked):
     cells = asked.planned.cells
@@ -37,6 +44,18 @@ def test_a_suite_has_the_cells_that_its_requests_have_each_once_with_the_same_ke
     assert asked.chosen[:4] == [cell.record_key for cell in one.cells]
     assert asked.planned.cells[asked.chosen[0]].labels == ["herding", "still"]
     assert not (tmp_path / "store").exists()
+
+
+def test_cells_know_what_their_rows_are_called_what_a_method_starts_from_too(tmp_path, known):
+    text = TEXT.replace('"herding", "still"]', '"herding", "still", "walked"]') + WALKED
+    rows = {(cell.cell.synthesizer, cell.role): cell.row for cell in planned(tmp_path, known, text).planned.cells.values()}
+    assert rows == {
+        ("random", "control"): "",
+        ("herding", "asked"): "herding",
+        ("dm", "asked"): "DM, no step",
+        ("hglad", "asked"): "the walk",
+        ("hglad", "control"): "the walk, as it starts",
+    }
 
 
 def test_shared_stages_are_priced_once_and_say_how_many_cells_they_serve(tmp_path, known):
