@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ddbench.cli.output import columns, duration
 
 if TYPE_CHECKING:
-    from ddbench.suites.planning import SuiteCell
+    from ddbench.suites.planning import Blocked, SuiteCell
     from ddbench.suites.prices import Priced
     from ddbench.suites.running import SuiteOutcome
 
@@ -26,7 +26,7 @@ def plan_text(priced: "Priced", *, cells: bool) -> str:
     if priced.units:
         parts.append(_stages(priced))
     if priced.planned.blocked:
-        parts.append("\n".join(["cannot be made yet:", *(f"  {one}" for one in priced.planned.blocked)]))
+        parts.append("\n".join(["cannot be made yet:", *(f"  {line}" for line in _blocked(priced.planned.blocked))]))
     if priced.absent:
         parts.append(f"datasets that are not here, priced by their outline alone: {', '.join(_absent(priced))}")
     return "\n\n".join([*parts, _expected(priced)])
@@ -35,8 +35,8 @@ def plan_text(priced: "Priced", *, cells: bool) -> str:
 def before_text(priced: "Priced") -> Iterator[str]:
     """Give what a run says before it starts."""
     yield _heading(priced)
-    for one in priced.planned.blocked:
-        yield f"left out: {one}"
+    for line in _blocked(priced.planned.blocked):
+        yield f"left out: {line}"
     yield from priced.planned.notes
     if priced.lacking:
         yield _expected(priced)
@@ -58,8 +58,8 @@ def outcome_lines(outcome: "SuiteOutcome", priced: "Priced", command: Sequence[s
         yield f"failed, {count} {'cell' if count == 1 else 'cells'}: {cause}"
     if len(causes) > CAUSES_SHOWN:
         yield f"and {len(causes) - CAUSES_SHOWN} other causes, all kept in the store's failures"
-    for one in priced.planned.blocked:
-        yield f"left out: {one}"
+    for line in _blocked(priced.planned.blocked):
+        yield f"left out: {line}"
     yield f"next: {_next(outcome, command)}"
 
 
@@ -155,6 +155,16 @@ def _stages(priced: "Priced") -> str:
         rows.append((f"{len(rest)} more", "", duration(sum(priced.prices[unit.key].seconds for unit in rest))))
     total = duration(sum(priced.prices[unit.key].seconds for unit in students))
     return columns([*rows, (f"{len(students)} students", str(len(students)), total)])
+
+
+def _blocked(blocked: "Sequence[Blocked]") -> Iterator[str]:
+    """Give a line for every cause, with all the requests that it keeps from being made."""
+    for why in dict.fromkeys(one.why for one in blocked):
+        alike = [one for one in blocked if one.why == why]
+        methods, datasets, ipcs = (
+            dict.fromkeys(values) for values in zip(*((a.label, a.dataset, str(a.ipc)) for a in alike), strict=True)
+        )
+        yield f"{', '.join(methods)} on {', '.join(datasets)}, ipc {', '.join(ipcs)}: {why}"
 
 
 def _absent(priced: "Priced") -> list[str]:

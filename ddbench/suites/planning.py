@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
@@ -116,7 +117,7 @@ class SuitePlan:
         self._plans.append(planned)
         for key, unit in units_of(planned, stages).items():
             if key not in self.units:
-                self.units[key], self._owner[key] = unit, number
+                self.units[key], self._owner[key] = replace(unit, title=self._title(unit.title, asked)), number
         for key, stage in stages.items():
             self.stages.setdefault(key, stage)
         for one in planned.cells:
@@ -129,6 +130,14 @@ class SuitePlan:
             elif one.cell.synthesizer in asked.request.synthesizers and not cell.own:
                 cell.row = cell.row or f"{asked.row}, as it starts"
         self.notes |= dict.fromkeys(planned.notes)
+
+    def _title(self, title: str, asked: Asked) -> str:
+        """Return a unit's title with what the suite calls its method and with its dataset, where those do not go without saying."""
+        (method,) = asked.request.synthesizers
+        datasets = {name for block in self.suite.cells for name in block.datasets}
+        more = [asked.label] if asked.label != method and method in re.split(r"[ ,]+", title) else []
+        more += [asked.request.dataset] if len(datasets) > 1 else []
+        return f"{title} ({', '.join(more)})" if more else title
 
     def names(self) -> dict[str, str]:
         """Return what the row of each cell is called in a table, by key; empty for controls that no block names."""

@@ -58,6 +58,17 @@ def test_cells_know_what_their_rows_are_called_what_a_method_starts_from_too(tmp
     }
 
 
+def test_titles_of_units_tell_variants_and_datasets_apart(tmp_path, known):
+    here = {unit.title for unit in planned(tmp_path, known).planned.units.values() if unit.folder == "distilled"}
+    assert "dm, ipc 1, distill seed 0 (still)" in here
+    assert "herding, ipc 1, distill seed 0" in here
+    outlined = known_at(tmp_path / "store", outline=True)
+    two = planned(tmp_path, outlined, TEXT.replace('["digits"]', '["digits", "cifar10"]')).planned.units.values()
+    sets = [unit.title for unit in two if unit.folder == "distilled"]
+    assert {"dm, ipc 1, distill seed 0 (still, digits)", "dm, ipc 1, distill seed 0 (still, cifar10)"} <= set(sets)
+    assert len(sets) == len(set(sets))
+
+
 def test_shared_stages_are_priced_once_and_say_how_many_cells_they_serve(tmp_path, known):
     told = planned(tmp_path, known, TEXT.replace("eval_seeds = 1", "eval_seeds = 3")).to_json()
     assert json.loads(json.dumps(told)) == told
