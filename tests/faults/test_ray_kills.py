@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import signal
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -17,6 +19,8 @@ from disturbed import content, finished, half_there, kill_after, start
 
 KILLS = int(os.environ.get("DDBENCH_TEST_KILLS", "2"))
 RAY = ("--executor", "ray")
+TITLE = re.compile(r"ray::(teacher|random|sre2l|labels|ddbench|storage) ?")
+"""How the process of a worker is called that makes a unit of the suite."""
 pytestmark = pytest.mark.slow
 
 
@@ -33,11 +37,13 @@ def whole(tmp_path_factory) -> tuple[Path, dict[str, object], float]:
 
 
 def makers(driver: int) -> list[psutil.Process]:
-    """Return the worker processes in which Ray makes a unit for a driver just now."""
-    try:
-        return [child for child in psutil.Process(driver).children(recursive=True) if child.name().startswith("ray::run_errand")]
-    except psutil.NoSuchProcess:
-        return []
+    """Return the worker processes in which Ray makes a unit for a driver just now: they are called after it."""
+    found = []
+    with suppress(psutil.NoSuchProcess):
+        for child in psutil.Process(driver).children(recursive=True):
+            with suppress(psutil.NoSuchProcess):
+                found += [child] if TITLE.match(" ".join(child.cmdline())) else []
+    return found
 
 
 def kill_a_maker(driver: int, until: float) -> bool:
