@@ -37,6 +37,7 @@ def table(  # noqa: PLR0913 - a parameter per flag
     ),
     published: Annotated[bool, typer.Option("--published", help="Published numbers beside the measured ones.")] = False,
     robustness: Annotated[bool, typer.Option("--robustness", help="Label and augmentation robustness over protocols.")] = False,
+    pairs: Annotated[bool, typer.Option("--pairs", help="Every two methods of a column, and whether they are told apart.")] = False,
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write there instead of stdout.")] = None,
     store: flags.StoreFlag = None,
     json: flags.JsonFlag = False,
@@ -60,14 +61,15 @@ def table(  # noqa: PLR0913 - a parameter per flag
     tables = summary(_chosen(ours, dataset, protocol, ipc), metric=metric, code=code.value, sidecars=loaded.sidecars, names=names)
     if not tables:
         say(_nothing(where.root, loaded.records, metric))
-    views = _views(tables, published=published, robustness=robustness)
+    views = _views(tables, published=published, robustness=robustness, pairs=pairs)
     shown = views or along(tables, by.value)
     form = "json" if json else format.value if format else SUFFIXES.get(out.suffix if out else "", "rich")
     _write(shown, form, out)
 
 
-def _views(tables: "Sequence[Table]", *, published: bool, robustness: bool) -> "list[Sheet]":
+def _views(tables: "Sequence[Table]", *, published: bool, robustness: bool, pairs: bool) -> "list[Sheet]":
     """Return the views asked for, to be shown instead of the tables they are computed from; none of those with nothing to say."""
+    from ddbench.report.pairs import pair_sheets
     from ddbench.report.published import published_sheet
     from ddbench.report.robustness_sheet import robustness_sheets
 
@@ -78,7 +80,8 @@ def _views(tables: "Sequence[Table]", *, published: bool, robustness: bool) -> "
             say("no record matches a published number by method, dataset, ipc, student and protocol: here is what was measured")
         else:
             sheets.append(sheet)
-    return sheets + (robustness_sheets(tables) if robustness and tables else [])
+    sheets += robustness_sheets(tables) if robustness and tables else []
+    return sheets + (pair_sheets(tables) if pairs else [])
 
 
 def _of_suite(suite: Path | None, root: Path) -> "dict[str, str] | None":

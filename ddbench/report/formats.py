@@ -53,7 +53,7 @@ UNSEEN = re.compile(r"[\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
 """Characters that JSON leaves as they are and that change how other text is shown."""
 
 PERCENT_COLUMNS = (
-    *("mean", "low", "high", "difference_to_random", "difference_low", "difference_high"),
+    *("mean", "low", "high", "difference", "difference_to_random", "difference_low", "difference_high"),
     *("published", "published_sd", "difference_to_published", "hlr", "hlr_low", "hlr_high", "ior", "ior_low", "ior_high"),
 )
 

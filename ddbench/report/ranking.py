@@ -62,18 +62,34 @@ def places(
         higher_is_better: Of the metric.
         hits: By method, where the predictions of all are known: test images are then a sample too.
     """
-    asked = list(scores.values()) if control is None else [scores[control]]
-    seeds = sorted({seed for one in asked for one_set in one.values() for seed in one_set})
+    seeds = ranked_seeds(scores, control)
     found = {name: Place(None, why=why) for name, one in scores.items() if (why := _missing(one, seeds))}
     if control is not None and len(scores[control]) < MIN_DRAWS:
         found[control] = Place(None, why=f"random has {len(scores[control])} of at least {MIN_DRAWS} draws")
     ranked = [name for name in scores if name not in found]
     if len(ranked) < 2:
         return found | {name: Place(None, why="there is no other complete row to compare it with") for name in ranked}
-    blocks = [block(scores[name], seeds) for name in ranked]
+    means, p = compared({name: scores[name] for name in ranked}, seeds, hits)
+    return found | dict(zip(ranked, placed(means if higher_is_better else -means, p), strict=True))
+
+
+def compared(ranked: Mapping[Method, Scores], seeds: Sequence[int], hits: Mapping[Method, Hits] | None) -> tuple[Numbers, Numbers]:
+    """Return the means of methods that are complete, (methods,), and the p values of all pairs, (methods, methods), in their order.
+
+    Args:
+        ranked: Their scores, of which those under other eval seeds do not count.
+        seeds: The eval seeds that all of them have.
+        hits: As of `places`.
+    """
+    blocks = [block(one, seeds) for one in ranked.values()]
     images = of_image_pairs([image_shares(block(hits[name], seeds)) for name in ranked]) if hits else None
-    means = np.array([one.mean() for one in blocks])
-    return found | dict(zip(ranked, placed(means if higher_is_better else -means, p_values(blocks, images)), strict=True))
+    return np.array([one.mean() for one in blocks]), p_values(blocks, images)
+
+
+def ranked_seeds(scores: Mapping[Method, Scores], control: Method | None) -> list[int]:
+    """Return the eval seeds that a method must have to be ranked: the control's, or those of any method where there is none."""
+    asked = list(scores.values()) if control is None else [scores[control]]
+    return sorted({seed for one in asked for one_set in one.values() for seed in one_set})
 
 
 def _missing(scores: Scores, seeds: Sequence[int]) -> str:

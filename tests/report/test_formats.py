@@ -10,6 +10,7 @@ from rich.console import Console
 
 from ddbench.report.axes import along
 from ddbench.report.formats import TEXT_FORMS, print_rich, render
+from ddbench.report.pairs import pair_sheets
 from ddbench.report.published import published_sheet
 from ddbench.report.robustness_sheet import robustness_sheets
 from ddbench.report.tables import summary
@@ -58,7 +59,18 @@ def robust():
     return robustness_sheets(summary([*records, *nested("full", [[0.80, 0.82]], **hard), *nested("sre2l", dwa)]))
 
 
-GOLDENS = {"small": small_table, "cross": cross_table, "by-ipc": by_ipc, "published": beside_published, "robustness": robust}
+def every_pair():
+    return pair_sheets([*small_table(), *cross_table()])
+
+
+GOLDENS = {
+    "pairs": every_pair,
+    "small": small_table,
+    "cross": cross_table,
+    "by-ipc": by_ipc,
+    "published": beside_published,
+    "robustness": robust,
+}
 SUFFIXES = {"md": "md", "csv": "csv", "latex": "tex", "json": "json"}
 
 

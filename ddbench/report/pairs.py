@@ -1,0 +1,150 @@
+"""Every pair of a column's ranked methods: how far apart they are, and whether that can be told among so many pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ddbench.report.grouping import CEILING, heading_json
+from ddbench.report.layout import LONGEST_NAME, Grid, number, plain
+from ddbench.report.ranking import compared, ranked_seeds
+from ddbench.report.sheets import plain_sheet
+from ddbench.report.spread import LEVEL
+from ddbench.report.statistics import Difference, paired_difference
+from ddbench.report.tables import AVERAGE
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ddbench.report.columns import Result
+    from ddbench.report.hits import Hits
+    from ddbench.report.sheets import Sheet
+    from ddbench.report.tables import Row, Table
+
+HEADERS = ("column", "first", "second", "first - second", "p (Holm)", "told apart")
+
+NOTES = (
+    "first - second: paired over the eval seeds that both have, with its 95 % interval by itself; the better method comes first.",
+    "p (Holm): of the comparison that ranks are made of, adjusted for all its pairs (Holm 1979). Told apart: at most 0.05.",
+    "An interval may leave out 0 where a pair is not told apart among so many; never the other way round.",
+    "Rows without a rank are in no pair.",
+)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two ranked methods of a column, the better first."""
+
+    column: str
+    """A student, or the average over students."""
+    first: Row
+    second: Row
+    difference: Difference
+    p: float
+    """Adjusted for all pairs of the column."""
+
+    @property
+    def apart(self) -> bool:
+        return self.p <= 1 - LEVEL
+
+
+def pair_sheets(tables: Sequence[Table]) -> list[Sheet]:
+    """Return a sheet for every table of which some column ranks two methods."""
+    return [_sheet(table, found) for table in tables if (found := pairs(table))]
+
+
+def pairs(table: Table) -> list[Pair]:
+    """Return every pair of ranked methods, column by column, those furthest apart first; none of shortened trainings."""
+    columns = [*table.students, *([AVERAGE] if table.averaged else [])]
+    return [pair for column in columns for pair in sorted(_of_column(table, column), key=lambda pair: (pair.p, -_size(pair)))]
+
+
+def _of_column(table: Table, column: str) -> Iterator[Pair]:
+    """Give the pairs of a column's methods that have a rank, compared as they were for it."""
+    rivals = [(row, result) for row in table.rows if row.variant.synthesizer != CEILING and (result := _result(row, column))]
+    ranked = [one for one in rivals if one[1].place.rank is not None]
+    if len(ranked) < 2:
+        return
+    hits = _hits(rivals, ranked)
+    scores = {number: result.scores for number, (_, result) in enumerate(ranked)}
+    control = {row.label: result.scores for row, result in rivals if row.control}
+    means, p = compared(scores, ranked_seeds(control or {row.label: result.scores for row, result in rivals}, None), hits)
+    upper = np.triu_indices(len(ranked), 1)
+    for one, two, adjusted in zip(*upper, _holm(p[upper]), strict=True):
+        better = (one, two) if (means[one] >= means[two]) == table.higher_is_better else (two, one)
+        first, second = (int(place) for place in better)
+        both = (hits[first], hits[second]) if hits else None
+        found = paired_difference(scores[first], scores[second], both)
+        yield Pair(column, ranked[first][0], ranked[second][0], found, float(adjusted))
+
+
+def _result(row: Row, column: str) -> Result | None:
+    return row.average if column == AVERAGE else row.results.get(column)
+
+
+def _hits(rivals: Sequence[tuple[Row, Result]], ranked: Sequence[tuple[Row, Result]]) -> dict[int, Hits] | None:
+    """Return which test images the ranked methods got right, by number; None unless all rivals' are known, as for ranks."""
+    if any(result.hits is None for _, result in rivals):
+        return None
+    return {number: result.hits for number, (_, result) in enumerate(ranked) if result.hits is not None}
+
+
+def _holm(p: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return p values adjusted for how many there are, so that they may be compared with 0.05."""
+    from statsmodels.stats.multitest import multipletests  # a second to import, which no other report pays
+
+    adjusted: NDArray[np.float64] = multipletests(p, method="holm")[1]
+    return adjusted
+
+
+def _size(pair: Pair) -> float:
+    return abs(pair.difference.value or 0.0)
+
+
+def _sheet(table: Table, found: Sequence[Pair]) -> Sheet:
+    title = f"{table.title} · all pairs"
+    grid = Grid(HEADERS, tuple(_texts(table, pair) for pair in found))
+    sheet = plain_sheet(title, grid, [*NOTES, table.notes[0]], [_numbers(table, pair) for pair in found])
+    return replace(sheet, head={"title": title, "view": "pairs"})
+
+
+def _texts(table: Table, pair: Pair) -> tuple[str, ...]:
+    names = (plain(row.label, LONGEST_NAME) for row in (pair.first, pair.second))
+    return (plain(_name(table, pair)), *names, _change(table, pair.difference), f"{pair.p:.3g}", "yes" if pair.apart else "no")
+
+
+def _name(table: Table, pair: Pair) -> str:
+    return f"mean of {len(table.averaged)}" if pair.column == AVERAGE else pair.column
+
+
+def _change(table: Table, difference: Difference) -> str:
+    if difference.value is None:
+        return ""
+    text = number(table, difference.value, sign=True)
+    if difference.interval is None:
+        return text
+    low, high = difference.interval
+    return f"{text} [{number(table, low, sign=True)}, {number(table, high, sign=True)}]"
+
+
+def _numbers(table: Table, pair: Pair) -> dict[str, Any]:
+    low, high = pair.difference.interval or (None, None)
+    return {
+        **{
+            name: value
+            for name, value in heading_json(table.heading).items()
+            if name in {"dataset", "ipc", "protocol", "label_regime"}
+        },
+        "column": _name(table, pair),
+        "first": pair.first.label,
+        "second": pair.second.label,
+        "unit": table.unit,
+        "difference": pair.difference.value,
+        "difference_low": low,
+        "difference_high": high,
+        "p_holm": pair.p,
+        "told_apart": pair.apart,
+    }

@@ -1,0 +1,97 @@
+"""Every pair of a column's methods: the differences, the adjusted p values, and that ranks say the same."""
+
+from __future__ import annotations
+
+import itertools
+import random
+
+import pytest
+from statsmodels.stats.multitest import multipletests
+
+from ddbench.report.grouping import scores as scores_of
+from ddbench.report.pairs import pair_sheets, pairs
+from ddbench.report.ranking import compared
+from ddbench.report.statistics import paired_difference
+from ddbench.report.tables import summary
+from handmade import nested
+
+DRAWS = random.Random(0)
+
+
+def noisy(mean, sets=3, seeds=3):
+    return [[mean + DRAWS.gauss(0, 0.01) for _ in range(seeds)] for _ in range(sets)]
+
+
+FOUR = {"random": noisy(0.60), "dwa": noisy(0.75), "dm": noisy(0.61), "herding": noisy(0.70)}
+
+
+def table(methods=FOUR, **cell):
+    (one,) = summary([record for name, values in methods.items() for record in nested(name, values, **cell)])
+    return one
+
+
+def test_every_two_ranked_methods_are_a_pair_the_better_first():
+    found = pairs(table())
+    names = [(pair.first.label, pair.second.label) for pair in found]
+    assert {frozenset(pair) for pair in names} == {frozenset(pair) for pair in itertools.combinations(FOUR, 2)}
+    assert all(pair.difference.value > 0 for pair in found)
+    assert [pair.p for pair in found] == sorted(pair.p for pair in found)
+
+
+def test_differences_are_paired_over_eval_seeds():
+    by_label = {row.label: row.results["convnet3"].scores for row in table().rows}
+    for pair in pairs(table()):
+        assert pair.difference == paired_difference(by_label[pair.first.label], by_label[pair.second.label])
+
+
+def test_p_values_are_adjusted_by_holm():
+    one = table()
+    scores = {row.label: row.results["convnet3"].scores for row in one.rows}
+    _, p = compared(scores, [0, 1, 2], None)
+    places = list(itertools.combinations(range(len(scores)), 2))
+    adjusted = multipletests([p[place] for place in places], method="holm")[1]
+    names = [frozenset(list(scores)[side] for side in place) for place in places]
+    expected = dict(zip(names, adjusted, strict=True))
+    assert {frozenset((pair.first.label, pair.second.label)): pair.p for pair in pairs(one)} == pytest.approx(expected)
+
+
+def test_pairs_are_told_apart_as_in_the_ranks():
+    one = table()
+    above = dict.fromkeys(FOUR, 0)
+    for pair in pairs(one):
+        above[pair.second.label] += pair.apart
+    for row in one.rows:
+        assert row.results["convnet3"].place.rank[0] == 1 + above[row.label]
+
+
+def test_rows_without_a_rank_the_ceiling_and_shortened_trainings_are_in_no_pair():
+    gaps = {**FOUR, "sre2l": [[0.7, 0.7]], "full": noisy(0.9)}
+    names = {row.label for pair in pairs(table(gaps)) for row in (pair.first, pair.second)}
+    assert names == set(FOUR)
+    assert pairs(table(smoke=True)) == []
+    assert pair_sheets([table({"random": FOUR["random"]})]) == []
+
+
+def test_where_lower_is_better_the_lower_comes_first():
+    records = [
+        record for name, values in FOUR.items() for record in nested(name, values, metrics={"top1": (0.5, "fraction", False)})
+    ]
+    found = pairs(summary(records)[0])
+    assert all(pair.difference.value <= 0 for pair in found)
+
+
+def test_the_average_over_students_has_pairs_too():
+    records = [
+        r for student in ("a", "b") for name, values in FOUR.items() for r in nested(name, values, student=f"ddbench/{student}")
+    ]
+    columns = {pair.column for pair in pairs(summary(records)[0])}
+    assert columns == {"a", "b", "mean"}
+    assert {row["column"] for row in pair_sheets(summary(records))[0].rows} == {"a", "b", "mean of 2"}
+
+
+def test_scores_of_pairs_are_the_tables_own():
+    one = table()
+    records = [record for name, values in FOUR.items() for record in nested(name, values)]
+    assert {row.label: row.results["convnet3"].scores for row in one.rows} == {
+        name: scores_of([record for record in records if record.cell.synthesizer == name], "top1") for name in FOUR
+    }
