@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import combinations
 from pathlib import Path
 
 import pytest
@@ -163,6 +164,11 @@ def test_every_method_has_a_page_with_idea_equations_options_presets_and_records
         assert f"<!-- generated: {part} {name} -->" in page
     for option in PLUGINS.get("synthesizer", name).value.options.model_fields:
         assert f"| `{option}` |" in (source / "methods" / f"{name}.md").read_text("utf-8")
+
+
+def test_every_method_has_a_picture_of_its_own(root):
+    pictures = {name: (root / "docs" / "methods" / f"{name}.png").read_bytes() for name in SYNTHESIZERS}
+    assert [(one, other) for one, other in combinations(pictures, 2) if pictures[one] == pictures[other]] == []
 
 
 @pytest.mark.parametrize("name", SYNTHESIZERS)
