@@ -168,11 +168,11 @@ window.ddbench = {
     });
     const numbers = { hozAlign: "right", headerHozAlign: "right", headerSortStartingDir: "desc" };
     const all = [
-      column("rank", "rank", "Rank interval inside the ranking: methods whose order the data can't tell share places", { sort: "rank_from", formatter: rankCell, width: middle ? 112 : 48 }),
+      column("rank", "rank", "Rank interval inside the ranking: methods whose order the data can't tell share places", { sort: "rank_from", formatter: rankCell, width: middle ? 112 : 46 }),
       column("method", "method", "Method, with the options that tell its rows apart", { formatter: methodCell, minWidth: middle ? 150 : 76, widthGrow: 3 }),
-      column("top1 %", "score", "Test accuracy in percent, with half of its 95 % interval", { sort: "top1", formatter: scoreCell, width: middle ? 122 : 62, ...numbers }),
+      column("top1 %", "score", "Test accuracy in percent, with half of its 95 % interval", { sort: "top1", formatter: scoreCell, width: middle ? 122 : 60, ...numbers }),
       column("interval", "top1", "The 95 % interval on the ranking's own axis; the dashed line is random", { formatter: whiskerCell, width: 164, headerSortStartingDir: "desc" }),
-      column("Δ random", "change", "Difference to random images under the same recipe and seeds, with its 95 % interval", { sort: "difference", formatter: changeCell, width: middle ? 208 : 94, ...numbers }),
+      column("Δ random", "change", "Difference to random images under the same recipe and seeds, with its 95 % interval", { sort: "difference", formatter: changeCell, width: middle ? 208 : 106, ...numbers }),
       column("n", "n", "Distilled sets × students of each", { sort: "n", formatter: textCell("n"), width: 62, ...numbers }),
       column("bytes", "size", "What a set takes, labels included", { sort: "bytes", formatter: textCell("size"), width: 92, ...numbers }),
       column("seconds", "time", "Recover, per distilled set, on the machine that the row's page names", { sort: "seconds", formatter: textCell("time"), width: 88, ...numbers }),
