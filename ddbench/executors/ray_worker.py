@@ -18,7 +18,7 @@ import ray
 
 from ddbench.errors import DdbenchError
 from ddbench.executors.errands import Answer, Outpost
-from ddbench.executors.local import Limits
+from ddbench.executors.local import START_S, Limits
 from ddbench.executors.problems import problem_of
 from ddbench.executors.telling import Telling
 from ddbench.progress import Silent
@@ -126,7 +126,7 @@ class Watch:
     def __init__(self, limits: Limits, line: Line) -> None:
         self.limits, self.line = limits, line
         self._over = threading.Event()
-        self._begun: float | None = None
+        self._since, self._late = time.monotonic(), START_S
 
     def __enter__(self) -> Self:
         if self.limits != Limits():
@@ -137,12 +137,12 @@ class Watch:
         self._over.set()
 
     def begin(self) -> None:
-        """Let the time count from now on."""
-        self._begun = time.monotonic()
+        """Let the time count from now on; before, it counts beyond what a start may take."""
+        self._since, self._late = time.monotonic(), 0.0
 
     def _look(self) -> None:
         while not self._over.wait(LOOK_S):
-            seconds = 0.0 if self._begun is None else time.monotonic() - self._begun
+            seconds = max(0.0, time.monotonic() - self._since - self._late)
             problem = self.limits.exceeded(seconds, _memory_bytes)
             if problem is not None:
                 self.line.tell({"type": "exceeded", "seconds": seconds, "problem": asdict(problem)})

@@ -123,6 +123,8 @@ def test_a_truncated_record_is_made_again(whole, tmp_path, part):
 
 def test_a_clock_that_jumps_back_while_a_suite_runs_changes_no_record(whole, tmp_path, monkeypatch):
     from ddbench import students
+    from ddbench.executors import problems
+    from ddbench.suites import status
 
     jumps = iter(range(10_000))
 
@@ -132,7 +134,8 @@ def test_a_clock_that_jumps_back_while_a_suite_runs_changes_no_record(whole, tmp
             return datetime(2026, 1, 1, tzinfo=tz or UTC) - timedelta(hours=next(jumps))
 
     real = time.time
-    monkeypatch.setattr(students, "datetime", Jumping)
+    for module in (students, problems, status):
+        monkeypatch.setattr(module, "datetime", Jumping)
     monkeypatch.setattr(time, "time", lambda: real() - 3600.0 * next(jumps))
     outcome = run(whole / "faults.toml", tmp_path / "store")
     assert outcome.failures == []
