@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from importlib.resources import files
 
 import pytest
 import torch
@@ -13,14 +12,10 @@ from ddbench import Precision
 from ddbench.data import SubsetSplit
 from ddbench.data.splits import HeldSplit, train_labels
 from ddbench.errors import SpecialValue
-from ddbench.options import read_presets, resolve
 from ddbench.seeding import generator_for, seeded_globally
 from ddbench_plugins.priors import Trained, ddbench_priors
 from ddbench_plugins.priors.autoencoder import Autoencoder, BalancedDraw, Draw, draw, forward_flops, total
 from ddbench_plugins.priors.hierarchy import shape_for
-from ddbench_plugins.priors.trained import TrainedOptions
-
-PRESETS = read_presets(files("ddbench_plugins.priors") / "presets" / "trained")
 
 
 def equal(first, second) -> bool:
@@ -150,14 +145,6 @@ def test_the_work_told_is_three_passes_of_every_image_shown(data, options):
     doubled = forward_flops(data.facts, options(channels=16, max_channels=32))
     assert 2 < doubled / forward_flops(data.facts, options()) < 4
     assert forward_flops(data.facts, options(guide=1.0)) > forward_flops(data.facts, options())
-
-
-@pytest.mark.parametrize("name", sorted(PRESETS))
-def test_every_preset_resolves_with_a_source_for_each_value(name):
-    preset = PRESETS[name]
-    assert set(preset.layer.notes) == set(preset.layer.values)
-    assert preset.title
-    assert isinstance(resolve(TrainedOptions, [preset.layer], owner="prior 'trained'").values, TrainedOptions)
 
 
 def test_the_plugin_registers_three_priors_of_which_the_trained_one_is_gated():
