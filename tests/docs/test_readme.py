@@ -56,4 +56,4 @@ def test_the_packages_readme_and_changelog_are_shipped(root):
 def test_the_changelog_has_the_sections_it_promises(pages):
     unreleased = pages["CHANGELOG.md"].split("\n## ")[1]
     assert unreleased.startswith("Unreleased")
-    assert re.findall(r"^### (.+)$", unreleased, re.MULTILINE) == ["Added", "Results", "Changed from the design papers"]
+    assert re.findall(r"^### (.+)$", unreleased, re.MULTILINE) == ["Added", "API", "Results", "Changed from the design papers"]
