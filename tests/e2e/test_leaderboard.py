@@ -170,7 +170,7 @@ def test_a_filter_leaves_the_rankings_of_its_value_and_show_all_brings_them_back
         assert f"#{coordinate}=" in page.url
         assert sorted(rankings(opened(f"index.html{page.url.partition('index.html')[2]}"))) == wanted
     page.get_by_role("button", name="Show all").click()
-    page.wait_for_function("document.getElementById('shown').textContent === '10 of 10 rows'")
+    page.locator("#shown", has_text="10 of 10 rows").wait_for()
     assert sorted(rankings(page)) == sorted(RANKINGS)
 
 
@@ -194,7 +194,7 @@ def test_filters_choose_rows_and_stand_in_the_address(opened):
     page.fill("#filter-method", "no such method")
     assert page.get_by_text("No row passes these filters.").is_visible()
     page.get_by_role("button", name="Show all").click()
-    page.wait_for_function("document.getElementById('shown').textContent === '10 of 10 rows'")
+    page.locator("#shown", has_text="10 of 10 rows").wait_for()
     again = opened("index.html#labels=hard&method=rand")
     assert methods(again) == ["random"]
 
