@@ -140,21 +140,13 @@ class StageContext:
         """Return a freshly initialised network fitted to the dataset."""
         import torch
 
+        from ddbench.data.moving import moved_network
         from ddbench.networks import build, resolve
 
         facts = self.train.facts
         spec = resolve(name, self.families, shape=facts.shape, num_classes=facts.num_classes)
         seed = int(torch.randint(2**62, (), generator=generator))
-        return _moved(build(spec, self.families, seed=seed), self.device)
-
-
-def _moved(network: nn.Module, device: torch.device) -> nn.Module:
-    """Move a network to the device, in place, without making the host wait where the device can read pinned memory."""
-    if device.type in {"cpu", "mps"}:
-        return network.to(device)
-    for tensor in (*network.parameters(), *network.buffers()):
-        tensor.data = tensor.data.pin_memory()
-    return network.to(device, non_blocking=True)
+        return moved_network(build(spec, self.families, seed=seed), self.device)
 
 
 @dataclass(frozen=True)

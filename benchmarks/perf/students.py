@@ -91,10 +91,19 @@ def student_hard() -> list[Ratio]:
     pixels, network = _pixels(SET), _network("convnet3")
     fast = _fast("convnet3", _protocol("dc-hard/1"), pixels)
     images = torch.stack([plain.viewed(pixels, i, offset=(plain.PAD, plain.PAD), flipped=False) for i in range(SET)])
-    batches = plain.tensor_batches(images, pixels.labels, batch=256)
+    batches = plain.OnDevice(plain.tensor_batches(images, pixels.labels, batch=256), DEVICE)
     optimiser = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9, weight_decay=5e-4)
     side = Side(lambda: plain.hard_epoch(network, optimiser, batches, strategy=DSA_GROUPS))
-    pair = Pair("student step, hard with DSA, ConvNet-3, 100 images", side, Side(fast.epoch), 3.0, 4.0, flops=fast.flops, rounds=11)
+    pair = Pair(
+        "student step, hard with DSA, ConvNet-3, 100 images",
+        side,
+        Side(fast.epoch),
+        3.0,
+        4.0,
+        flops=fast.flops,
+        rounds=11,
+        device=DEVICE,
+    )
     return [compare(pair)]
 
 
@@ -121,10 +130,10 @@ def squeeze() -> list[Ratio]:
     """Compare part of a squeeze epoch."""
     pixels, network = _pixels(SQUEEZED), _network("resnet18")
     fast = _fast("resnet18", SQUEEZE, pixels)
-    optimiser, batches = squeeze_optimiser(network), plain.train_batches(pixels, batch=SQUEEZE.batch)
+    optimiser, batches = squeeze_optimiser(network), plain.OnDevice(plain.train_batches(pixels, batch=SQUEEZE.batch), DEVICE)
     side = Side(lambda: squeeze_epoch(network, optimiser, batches))
     name = f"squeeze epoch, ResNet-18, {SQUEEZED} of CIFAR-10's images"
-    return [compare(Pair(name, side, Side(fast.epoch), 2.0, 3.0, flops=fast.flops, rounds=3, warm_ups=1))]
+    return [compare(Pair(name, side, Side(fast.epoch), 2.0, 3.0, flops=fast.flops, rounds=3, warm_ups=1, device=DEVICE))]
 
 
 PARTS: dict[str, Callable[[], list[Ratio]]] = {
@@ -143,10 +152,10 @@ def _soft() -> tuple[tuple[Ratio, ...], Fast]:
     optimiser = torch.optim.AdamW(student.parameters(), lr=1e-3, weight_decay=0.01)
 
     def compared(workers: int, loaders: str) -> Ratio:
-        batches = plain.train_batches(pixels, batch=spec.batch, workers=workers)
+        batches = plain.OnDevice(plain.train_batches(pixels, batch=spec.batch, workers=workers), DEVICE)
         side = Side(lambda: plain.soft_epoch((student, teacher), optimiser, batches, temperature=30.0, alpha=0.8))
         name = f"student step, soft_online, ResNet-18 taught by ResNet-18, 100 images, {loaders}"
-        return compare(Pair(name, side, Side(fast.epoch), 2.2, 2.6, flops=fast.flops, warm_ups=1))
+        return compare(Pair(name, side, Side(fast.epoch), 2.2, 2.6, flops=fast.flops, warm_ups=1, device=DEVICE))
 
     return (compared(plain.RELEASED_WORKERS, "plain with two loader processes"), compared(0, "plain without loaders")), fast
 
@@ -154,10 +163,12 @@ def _soft() -> tuple[tuple[Ratio, ...], Fast]:
 def _test_pass(fast: Fast) -> Ratio:
     """Compare a pass over some test images."""
     pixels, network = _pixels(TESTED), _network("resnet18")
-    batches = plain.eval_batches(pixels)
+    batches = plain.OnDevice(plain.eval_batches(pixels), DEVICE)
     test = TestImages(lambda index: pixels.images[index], TESTED, torch.tensor(MEAN), torch.tensor(STD), SHAPE[1:])
     sides = Side(lambda: plain.tested(network, batches)), Side(lambda: logits(fast.network, test, TestView(), fast.run))
-    return compare(Pair(f"test pass over {TESTED} images, ResNet-18", *sides, at_least=1.0, stretch=1.0, rounds=3, warm_ups=1))
+    return compare(
+        Pair(f"test pass over {TESTED} images, ResNet-18", *sides, at_least=1.0, stretch=1.0, rounds=3, warm_ups=1, device=DEVICE)
+    )
 
 
 def _fast(name: str, spec: ProtocolSpec, pixels: plain.Pixels, *, teacher: str | None = None) -> Fast:
@@ -190,7 +201,7 @@ def _pixels(images: int) -> plain.Pixels:
 
 def _network(name: str, *, seed: int = 0) -> nn.Module:
     families = plugins().all("network")
-    return build(resolve(f"ddbench/{name}", families, shape=SHAPE, num_classes=CLASSES), families, seed=seed)
+    return build(resolve(f"ddbench/{name}", families, shape=SHAPE, num_classes=CLASSES), families, seed=seed).to(DEVICE)
 
 
 def _protocol(name: str) -> ProtocolSpec:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import torch
 
+from ddbench.data.moving import moved
 from ddbench.data.prepared import ArraySplit
 from ddbench.errors import BadRequest, TestSplitTouched
 from ddbench.seeding import generator_for
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ddbench.api.dataset import DatasetFacts, TrainSplit
-    from ddbench.data.prepared import Prepared, Split
+from ddbench.data.prepared import Prepared, Split
 
 BUDGET_BYTES = 2 * 2**30
 """A split up to this size is held on the device; a larger one is read when it is asked for."""
@@ -50,7 +51,7 @@ class _Images:
     def take(self, index: Tensor) -> Tensor:
         """Return uint8 (N, C, H, W) on the device: the images at int64 (N,) positions, on any device."""
         if self.held:
-            return self.whole[index.to(self._device)]
+            return self.whole[moved(index, self._device)]
         return torch.from_numpy(self._split.gather(index.cpu().numpy())).to(self._device)
 
 

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from ddbench.errors import BadOption
 from ddbench.kit.descent import Descent, RecoverState, Start
-from ddbench.kit.graphs import Replayed, recorder_of
 from ddbench.kit.views import ViewKind, ViewRule
+from ddbench.training.graphs import Replayed, recorder_of
 
 if TYPE_CHECKING:
     from ddbench.kit.pixels import Pixels

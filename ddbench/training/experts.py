@@ -16,6 +16,7 @@ from safetensors import safe_open
 
 from ddbench.api.experts import ExpertOptions
 from ddbench.api.protocol import Augment, Optimiser, Schedule
+from ddbench.data.moving import moved
 from ddbench.data.splits import train_labels
 from ddbench.errors import BadRequest
 from ddbench.training.loop import Lesson, RunSettings, fit
@@ -127,7 +128,7 @@ class StoredExperts:
             )
         with safe_open(self.folder / expert_file_name(expert), framework="pt") as file:
             read = {name: file.get_slice(name)[epoch : epoch + 1] for name in file.keys()}  # noqa: SIM118 - it is no mapping
-        return {name: values[0].to(self.device) for name, values in read.items()}
+        return {name: moved(values[0], self.device) for name, values in read.items()}
 
 
 class _Snapshots:

@@ -18,8 +18,9 @@ from ddbench.api.protocol import batch_sizes, training_epochs, training_steps
 from ddbench.errors import OutOfMemory, SpecialValue
 from ddbench.seeding import derive_seed
 from ddbench.training.averages import Average
+from ddbench.training.graphs import Replayed, recorder_of
 from ddbench.training.memory import ran_out
-from ddbench.training.optimisers import make_optimiser, set_rate
+from ddbench.training.optimisers import forget_moments, make_optimiser, set_rate
 from ddbench.training.precision import Compiled, at_least_float32, autocast, memory_format, placed
 from ddbench.training.schedules import drops_at, step_factors
 from ddbench.training.views import draw_epoch, view
@@ -39,6 +40,9 @@ CURVE_POINTS = 100
 
 COMPILE_FROM = 500
 """A batch size other than the usual one is compiled from this many steps on; a rare one is not worth the compiling."""
+
+RECORD_FROM = 50
+"""Steps on batches of one size are recorded from this many on, where the device records; recording takes as long as a few."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,8 @@ class Lesson:
     """What the draws of batch order and views are for, and their seed."""
     noise: tuple[str, int]
     """The same for what layers draw themselves: dropout, stochastic depth."""
+    by_view: bool = False
+    """Whether a batch's target depends on its view alone; then it is recorded with the step, where steps are."""
 
 
 class Keeper(Protocol):
@@ -98,7 +104,15 @@ class _State:
     average: Average | None
     objective: Compiled
     compiled_sizes: frozenset[int]
+    taken: dict[int, _Step]
+    """By size of batch, what makes a step."""
     step: int = 0
+    notes: list[str] = field(default_factory=list)
+
+    def note(self, line: str) -> None:
+        """Keep a line on what did not go as the precision says, once."""
+        if line not in self.notes:
+            self.notes.append(line)
 
 
 def fit(network: nn.Module, recipe: Recipe, *, lesson: Lesson, run: RunSettings, keeper: Keeper | None = None) -> Trained:
@@ -158,11 +172,12 @@ def _start(network: nn.Module, recipe: Recipe, lesson: Lesson, run: RunSettings)
     plan = _Plan(recipe, lesson, run, step_factors(recipe, count), drops_at(recipe, count))
     state = _State(
         network,
-        make_optimiser(network, recipe),
+        make_optimiser(network, recipe, recorded=recorder_of(run.device) is not None),
         torch.zeros(training_epochs(recipe, count), device=run.device),
         Average(network, recipe.ema) if recipe.ema else None,
         Compiled(objective, run.precision),
         sizes_to_compile(recipe, count),
+        {},
     )
     return state, plan
 
@@ -173,13 +188,19 @@ def sizes_to_compile(recipe: Recipe, images: int) -> frozenset[int]:
     return frozenset(size for size in set(sizes) if size == sizes[0] or training_epochs(recipe, images) >= COMPILE_FROM)
 
 
+def _steps_of(size: int, recipe: Recipe, images: int) -> int:
+    """Return about how many steps a training makes on batches of one size."""
+    sizes = batch_sizes(images, recipe.batch)
+    return training_steps(recipe, images) * sizes.count(size) // len(sizes)
+
+
 def _train_epoch(state: _State, plan: _Plan, epoch: int) -> None:
     batches = draw_epoch(plan.recipe, plan.lesson.source, seed=plan.lesson.views, epoch=epoch)
     batches = batches[: len(plan.factors) - state.step]
     images = sum(len(drawn.index) for drawn in batches)
     for drawn in batches:
         if state.step == plan.fresh_at:
-            state.optimiser.state.clear()
+            forget_moments(state.optimiser)
         set_rate(state.optimiser, plan.recipe.lr * plan.factors[state.step])
         loss = _train_batch(state, plan, epoch, drawn)
         state.losses[epoch].add_(loss, alpha=len(drawn.index) / images)
@@ -204,14 +225,49 @@ def _train_batch(state: _State, plan: _Plan, epoch: int, drawn: BatchDraw) -> Te
 
 
 def _step(state: _State, plan: _Plan, epoch: int, drawn: BatchDraw) -> Tensor:
-    images = view(plan.lesson.source, plan.recipe, drawn).contiguous(memory_format=memory_format(plan.run.precision))
-    target = plan.lesson.target(epoch, drawn, images)
-    objective = state.objective if len(images) in state.compiled_sizes else state.objective.plain
-    state.optimiser.zero_grad(set_to_none=True)
-    loss: Tensor = objective(images, target)
-    torch.autograd.backward(loss)
-    state.optimiser.step()
-    return loss.detach()
+    size = len(drawn.index)
+    if size not in state.taken:
+        state.taken[size] = _Step(state, plan, size)
+    return state.taken[size](epoch, drawn)
+
+
+class _Step:
+    """A step on batches of one size: recorded and replayed where the device records and there are enough of them.
+
+    What a batch brings is then copied to where the recording reads it: its view, and its target unless that is recorded too.
+    """
+
+    def __init__(self, state: _State, plan: _Plan, size: int) -> None:
+        enough = _steps_of(size, plan.recipe, plan.lesson.source.count) >= RECORD_FROM
+        recorder = recorder_of(plan.run.device) if enough else None
+        self.plan, self.optimiser = plan, state.optimiser
+        self.objective = state.objective if size in state.compiled_sizes else state.objective.plain
+        self.ask: Callable[[Tensor], Tensor] | None = None
+        self.images, self.target = torch.empty(0), torch.empty(0)
+        self.step = Replayed(self._step, recorder, state.note)
+
+    def __call__(self, epoch: int, drawn: BatchDraw) -> Tensor:
+        """Make one step and return its loss, which the next may overwrite."""
+        lesson = self.plan.lesson
+        images = view(lesson.source, self.plan.recipe, drawn).contiguous(memory_format=memory_format(self.plan.run.precision))
+        self.images = self._kept(self.images, images)
+        if lesson.by_view:
+            self.ask = lambda shown: lesson.target(epoch, drawn, shown)
+        else:
+            self.target = self._kept(self.target, lesson.target(epoch, drawn, images))
+        return self.step()
+
+    def _step(self) -> Tensor:
+        target = self.target if self.ask is None else self.ask(self.images)
+        self.optimiser.zero_grad(set_to_none=True)
+        loss: Tensor = self.objective(self.images, target)
+        torch.autograd.backward(loss)
+        self.optimiser.step()
+        return loss.detach()
+
+    def _kept(self, place: Tensor, values: Tensor) -> Tensor:
+        """Return the values, where a recorded step reads them if there is one."""
+        return place.copy_(values) if self.step.recorded else values
 
 
 def _finished(state: _State, plan: _Plan) -> Trained:
@@ -227,7 +283,7 @@ def _finished(state: _State, plan: _Plan) -> Trained:
         steps=state.step,
         images_seen=images_seen(plan.recipe, plan.lesson.source.count),
         curve=curve,
-        notes=() if state.objective.note is None else (state.objective.note,),
+        notes=(*state.notes, *(() if state.objective.note is None else (state.objective.note,))),
     )
 
 

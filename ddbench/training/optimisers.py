@@ -30,22 +30,39 @@ def parameter_groups(network: nn.Module, *, weight_decay: float, decay: str) -> 
     return [group for group in groups if group["params"]]
 
 
-def make_optimiser(network: nn.Module, recipe: Recipe) -> Optimizer:
+def make_optimiser(network: nn.Module, recipe: Recipe, *, recorded: bool = False) -> Optimizer:
     """Return the recipe's optimiser over a network's parameters; the loop sets the rate before each step.
 
     SGD is heavy-ball without dampening and couples its decay into the gradient; AdamW decouples it. Both are torch's.
+
+    Args:
+        network: What is trained, on its device.
+        recipe: Kind and settings.
+        recorded: Make one whose step a graph can record: rate and number of steps are read on the device.
     """
     o = recipe.optimiser
     groups = parameter_groups(network, weight_decay=o.weight_decay, decay=o.decay)
+    rate = torch.tensor(recipe.lr, device=groups[0]["params"][0].device) if recorded else recipe.lr
     if o.name == "sgd":
-        return _fused(torch.optim.SGD, groups, lr=recipe.lr, momentum=o.momentum)
-    return _fused(torch.optim.AdamW, groups, lr=recipe.lr, betas=o.betas, eps=1e-8)
+        return _fused(torch.optim.SGD, groups, lr=rate, momentum=o.momentum)
+    return _fused(torch.optim.AdamW, groups, lr=rate, betas=o.betas, eps=1e-8, capturable=recorded)
 
 
 def set_rate(optimiser: Optimizer, rate: float) -> None:
     """Set the learning rate of every group."""
     for group in optimiser.param_groups:
-        group["lr"] = rate
+        if isinstance(group["lr"], torch.Tensor):
+            group["lr"].fill_(rate)
+        else:
+            group["lr"] = rate
+
+
+def forget_moments(optimiser: Optimizer) -> None:
+    """Let the optimiser go on as if its next step were its first; what it keeps stays where it is."""
+    for kept in optimiser.state.values():
+        for value in kept.values():
+            if isinstance(value, torch.Tensor):
+                value.zero_()
 
 
 def _fused(kind: Callable[..., Optimizer], groups: list[dict[str, Any]], **settings: Any) -> Optimizer:

@@ -104,7 +104,9 @@ def student_lesson(
         view_seed = _stored(data, spec, seeds, recipe).view_seed
     ask = _asked(data, spec, run, sizes_to_compile(recipe, source.count))
     target = _target(data, spec, source, ask)
-    lesson = Lesson(source, target, criterion(spec.loss), views=(VIEWS, view_seed), noise=("student layers", seeds.eval_seed))
+    by_view = spec.label_regime == "soft_online"
+    noise = ("student layers", seeds.eval_seed)
+    lesson = Lesson(source, target, criterion(spec.loss), views=(VIEWS, view_seed), noise=noise, by_view=by_view)
     return lesson, ask
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from ddbench.api.protocol import batch_sizes
+from ddbench.data.moving import moved
 from ddbench.seeding import generator_for
 from ddbench.training.augment import augmented, draw
 from ddbench.training.dsa import draw_group
@@ -70,8 +71,8 @@ def draw_epoch(recipe: Recipe, source: Source, *, seed: tuple[str, int], epoch: 
     groups = [_groups(recipe, generator) for _ in sizes]
     mixes = [draw_mix(recipe.mix, size, size=source.size, generator=generator) if recipe.mix else None for size in sizes]
     device = source.fill.device
-    indices, hosts = torch.split(_to(order, device), sizes), torch.split(order, sizes)
-    pieces = [torch.split(_to(drawn, device), sizes) for drawn in by_step]
+    indices, hosts = torch.split(moved(order, device), sizes), torch.split(order, sizes)
+    pieces = [torch.split(moved(drawn, device), sizes) for drawn in by_step]
     return [
         BatchDraw(indices[i], hosts[i], tuple(piece[i] for piece in pieces), groups[i], mix)
         for i, mix in enumerate(_moved(mixes, device))
@@ -101,12 +102,5 @@ def _moved(mixes: list[MixDraw | None], device: torch.device) -> list[MixDraw | 
     drawn = [mix for mix in mixes if mix is not None]
     if not drawn:
         return mixes
-    partners = torch.split(_to(torch.cat([mix.partner for mix in drawn]), device), [len(mix.partner) for mix in drawn])
+    partners = torch.split(moved(torch.cat([mix.partner for mix in drawn]), device), [len(mix.partner) for mix in drawn])
     return [replace(mix, partner=partner) for mix, partner in zip(drawn, partners, strict=True)]
-
-
-def _to(tensor: Tensor, device: torch.device) -> Tensor:
-    """Return the tensor on the device, without making the host wait where the device can read pinned memory."""
-    if device.type in {"cpu", "mps"}:
-        return tensor.to(device)
-    return tensor.pin_memory().to(device, non_blocking=True)

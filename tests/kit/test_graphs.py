@@ -1,71 +1,20 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves, tree_map_only
 
 from ddbench.kit import Start, TappedTeacher, recover, views_of
 from ddbench.kit.descent import Descent
-from ddbench.kit.graphs import WARM_UPS, Replayed, recorder_of
 from ddbench.seeding import generator_for
+from ddbench.training.graphs import WARM_UPS, Replayed, recorder_of
+from recording import Operations, Recorder, Refusing
 
 GROUPS, BATCH, SHAPE = 2, 4, (3, 8, 8)
 RECOVER = sys.modules["ddbench.kit.recover"]
 """`ddbench.kit.recover` itself is the function."""
-
-
-def storages(tensors) -> set[int]:
-    return {one.untyped_storage().data_ptr() for one in tree_leaves(tensors) if isinstance(one, torch.Tensor)}
-
-
-class Operations(TorchDispatchMode):
-    """Lists the operations on tensors inside the block, and does them again to the same tensors: what a device's graph does."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.done = []
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        made = function(*args, **(kwargs or {}))
-        self.done.append((function, *tree_map_only(torch.Tensor, lambda one: one.data, (args, kwargs or {}, made))))
-        return made
-
-    def replay(self) -> None:
-        for function, args, kwargs, made in self.done:
-            for new, old in zip(tree_leaves(function(*args, **kwargs)), tree_leaves(made), strict=True):
-                if isinstance(old, torch.Tensor) and not storages(new) & storages(old):
-                    old.copy_(new)
-
-
-class Recorder:
-    """A CPU with graphs. As on a device with graphs, recording does not take the step: what it writes is put back."""
-
-    def __init__(self, places: Callable[[], list[torch.Tensor]]) -> None:
-        self.places, self.taken, self.operations = places, 0, Operations()
-
-    def aside(self, step):
-        self.taken += 1
-        return step()
-
-    def record(self, step):
-        before = [place.detach().clone() for place in self.places()]
-        with self.operations:
-            value = step()
-        for place, values in zip(self.places(), before, strict=True):
-            place.data.copy_(values)
-        return value, self.operations.replay
-
-
-class Refusing(Recorder):
-    """A device that cannot record this step."""
-
-    def record(self, step):
-        raise RuntimeError("operation not permitted when stream is capturing\nmore about it")
 
 
 def start_of(recipe) -> Start:

@@ -10,7 +10,7 @@ its numerical reference.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -79,6 +79,18 @@ def eval_batches(pixels: Pixels, *, workers: int = WORKERS) -> Batches:
     return DataLoader(PilImages(pixels, transforms.Compose(_to_tensor(pixels))), batch_size=TEST_BATCH, num_workers=workers)
 
 
+@dataclass(frozen=True)
+class OnDevice:
+    """Batches that are moved to a device one by one, the host waiting for each, as the released loops do."""
+
+    batches: Batches
+    device: torch.device
+
+    def __iter__(self) -> Iterator[Sequence[Tensor]]:
+        for batch in self.batches:
+            yield [tensor.to(self.device) for tensor in batch]
+
+
 def viewed(pixels: Pixels, index: int, *, offset: tuple[int, int], flipped: bool) -> Tensor:
     """Return float32 (C, H, W): one image after a crop and a flip that were drawn elsewhere."""
     image = tv.pad(Image.fromarray(pixels.images[index].permute(1, 2, 0).contiguous().numpy()), [PAD])
@@ -107,9 +119,9 @@ def hard_epoch(network: nn.Module, optimiser: Optimizer, batches: Batches, *, st
     for images, labels in batches:
         groups = strategy.split("_")
         group = groups[int(torch.randint(len(groups), (1,)).item())]
-        logits = network(dsa(images, group, torch.rand(len(images), 3)))
+        logits = network(dsa(images, group, torch.rand(len(images), 3, device=images.device)))
         losses.append(step(optimiser, F.cross_entropy(logits, labels)))
-        right += int(np.equal(logits.detach().numpy().argmax(axis=-1), labels.numpy()).sum())
+        right += int(np.equal(logits.detach().cpu().numpy().argmax(axis=-1), labels.cpu().numpy()).sum())
     return sum(losses) / len(losses)
 
 
@@ -169,28 +181,26 @@ def _color(x: Tensor, u: Tensor) -> Tensor:
 
 
 def _crop(x: Tensor, u: Tensor) -> Tensor:
-    """Shift each image by whole pixels of up to an eighth of its side."""
-    moved = []
-    for image, (down, right, _) in zip(x, u.tolist(), strict=True):
-        height, width = image.shape[1:]
-        reach = int(height * 0.125 + 0.5), int(width * 0.125 + 0.5)
-        top, left = int(down * (2 * reach[0] + 1)), int(right * (2 * reach[1] + 1))
-        padded = F.pad(image, (reach[1], reach[1], reach[0], reach[0]))
-        moved.append(padded[:, top : top + height, left : left + width])
-    return torch.stack(moved)
+    """Shift each image by whole pixels of up to an eighth of its side; what lies outside is read from a border of one pixel."""
+    read = []
+    for axis, side in enumerate(x.shape[2:]):
+        reach = int(side * 0.125 + 0.5)
+        shift = (u[:, axis] * (2 * reach + 1)).long() - reach
+        read.append((shift[:, None] + torch.arange(side, device=x.device)).clamp(-1, side) + 1)
+    image = torch.arange(len(x), device=x.device)[:, None, None]
+    return F.pad(x, [1, 1, 1, 1])[image, :, read[0][:, :, None], read[1][:, None, :]].permute(0, 3, 1, 2)
 
 
 def _cutout(x: Tensor, u: Tensor) -> Tensor:
     """Black out a square of half the side; what of it leaves the image is squeezed onto the border."""
-    height, width = x.shape[2:]
-    hole = int(height * 0.5 + 0.5), int(width * 0.5 + 0.5)
-    mask = torch.ones(len(x), height, width, dtype=x.dtype)
-    for number, (down, right, _) in enumerate(u.tolist()):
-        top = int(down * (height + (1 - hole[0] % 2))) - hole[0] // 2
-        left = int(right * (width + (1 - hole[1] % 2))) - hole[1] // 2
-        rows = np.clip(np.arange(top, top + hole[0]), 0, height - 1)
-        columns = np.clip(np.arange(left, left + hole[1]), 0, width - 1)
-        mask[number, rows[:, None], columns[None, :]] = 0
+    black = []
+    for axis, side in enumerate(x.shape[2:]):
+        hole = int(side * 0.5 + 0.5)
+        start = (u[:, axis] * (side + (1 - hole % 2))).long() - hole // 2
+        black.append((start[:, None] + torch.arange(hole, device=x.device)).clamp(0, side - 1))
+    mask = torch.ones(len(x), *x.shape[2:], dtype=x.dtype, device=x.device)
+    image = torch.arange(len(x), device=x.device)[:, None, None]
+    mask[image, black[0][:, :, None], black[1][:, None, :]] = 0
     return x * mask[:, None]
 
 
@@ -210,7 +220,7 @@ def _rotate(x: Tensor, u: Tensor) -> Tensor:
 
 
 def _warped(x: Tensor, theta: list[list[list[float]]]) -> Tensor:
-    grid = F.affine_grid(torch.tensor(theta, dtype=x.dtype), list(x.shape), align_corners=True)
+    grid = F.affine_grid(torch.tensor(theta, dtype=x.dtype, device=x.device), list(x.shape), align_corners=True)
     return F.grid_sample(x, grid, align_corners=True)
 
 

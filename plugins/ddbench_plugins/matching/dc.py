@@ -20,10 +20,11 @@ from typing import TYPE_CHECKING
 import torch
 import torch.nn.functional as F
 
+from ddbench.data.moving import moved
 from ddbench.kit import Pixels
 from ddbench.training.precision import Compiled, at_least_float32, autocast, forget_compiled, memory_format
 
-from .draws import ByClass, Draws, Redrawn, batch_norms, chunk_rows, moved, one_by_one, precision_of
+from .draws import ByClass, Draws, Redrawn, batch_norms, chunk_rows, one_by_one, precision_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

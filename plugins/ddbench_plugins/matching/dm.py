@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from ddbench.data.moving import moved
 from ddbench.kit import Embedder, Pixels
 from ddbench.training.precision import Compiled, at_least_float32, autocast, forget_compiled, memory_format
 
-from .draws import ByClass, Draws, Redrawn, batch_norms, chunk_rows, moved, precision_of
+from .draws import ByClass, Draws, Redrawn, batch_norms, chunk_rows, precision_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from ddbench.data.moving import moved
 from ddbench.seeding import generator_for
 from ddbench.training.dsa import PARAMETERS, draw_group, dsa_group
 from ddbench.training.precision import memory_format
@@ -77,13 +78,6 @@ def one_by_one(images: Tensor, strategy: str, generator: Generator) -> Tensor:
     """Return the images after one group of DSA with parameters of its own for each: what networks in training are shown."""
     group = draw_group(strategy, generator)
     return Augmented(group, moved(torch.rand(len(images), PARAMETERS, generator=generator), images.device))(images)
-
-
-def moved(tensor: Tensor, device: torch.device) -> Tensor:
-    """Return the tensor on the device, without making the host wait where the device can read pinned memory."""
-    if device.type in {"cpu", "mps"}:
-        return tensor.to(device)
-    return tensor.pin_memory().to(device, non_blocking=True)
 
 
 @dataclass(frozen=True)

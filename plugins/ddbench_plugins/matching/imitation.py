@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.func import functional_call
 
+from ddbench.data.moving import moved
 from ddbench.errors import BadRequest, SpecialValue
 from ddbench.seeding import generator_for
 from ddbench.training.dsa import PARAMETERS, draw_group, dsa_group
@@ -206,9 +207,9 @@ class Imitation:
         batches = self._batches(count, generator)
         groups = [draw_group(self.o.strategy, generator) if self.o.augment == "dsa" else None for _ in batches]
         sizes = [count if batch is None else len(batch) for batch in batches]
-        uniform = torch.split(torch.rand(sum(sizes), PARAMETERS, generator=generator).to(device), sizes)
-        moved = [None if batch is None else batch.to(device) for batch in batches]
-        return [Inner(*drawn) for drawn in zip(moved, groups, uniform, strict=True)]
+        uniform = torch.split(moved(torch.rand(sum(sizes), PARAMETERS, generator=generator), device), sizes)
+        index = [None if batch is None else moved(batch, device) for batch in batches]
+        return [Inner(*drawn) for drawn in zip(index, groups, uniform, strict=True)]
 
     def _batches(self, count: int, generator: Generator) -> list[Tensor | None]:
         """Return the images of each step, permutation after permutation; None where each step takes all."""

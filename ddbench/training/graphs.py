@@ -93,6 +93,11 @@ class Replayed(Generic[T]):
         replay()
         return value
 
+    @property
+    def recorded(self) -> bool:
+        """Whether steps are replayed from now on: what a step reads must stay where it was."""
+        return self._recorded is not None
+
     def _tried(self, recorder: Recorder) -> tuple[T, Callable[[], Any]] | None:
         """Return the recorded step, or None after noting why there is none: a step may do what cannot be recorded."""
         try:
