@@ -109,8 +109,15 @@ def composed(name: str, parts: list[tuple[Ratio, float, float]], *, at_least: fl
     )
 
 
-def matrix_peak(device: torch.device, dtype: torch.dtype, *, size: int = 2048, rounds: int = 7) -> float:
+MATRIX = {"cpu": 2048}
+"""Rows and columns of the matrices whose product is a machine's peak, by kind of device."""
+
+OTHER_MATRIX = 8192
+
+
+def matrix_peak(device: torch.device, dtype: torch.dtype, *, rounds: int = 7) -> float:
     """Return the floating-point operations per second of the machine's own matrix product: the best of several."""
+    size = MATRIX.get(device.type, OTHER_MATRIX)
     left, right = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
     best = float("inf")
     for _ in range(rounds):
