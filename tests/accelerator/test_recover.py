@@ -62,6 +62,7 @@ def test_recorded_steps_are_the_steps(device, network, recipe, monkeypatch):
     assert float((recorded - taken).abs().max()) < 1e-9
 
 
+@pytest.mark.filterwarnings("default")
 def test_bf16_compiled_and_recorded_stays_near_float32(device, network, recipe):
     if not device_abilities(device).compiler:
         pytest.skip("no compiler for this device")

@@ -107,6 +107,7 @@ def test_an_accelerator_trains_the_network_that_a_cpu_trains(device, network, da
     torch.testing.assert_close(there, here, atol=5e-3, rtol=1e-2)
 
 
+@pytest.mark.filterwarnings("default")
 def test_bf16_compiled_and_recorded_learns_as_float32_does(device, network, data, monkeypatch):
     if not device_abilities(device).compiler:
         pytest.skip("no compiler for this device")
