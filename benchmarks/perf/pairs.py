@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from ddbench.costs import measured
+from ddbench.training.graphs import WARM_UPS
 
 CPU = torch.device("cpu")
 
@@ -68,12 +69,13 @@ class Ratio:
 def compare(pair: Pair) -> Ratio:
     """Return what a pair measures; sides take turns, so that a slow minute of the machine slows both."""
     sides = (pair.plain, pair.fast)
+    warm_ups, rounds = _repeats(pair)
     for side in sides:
-        for _ in range(pair.warm_ups):
+        for _ in range(warm_ups):
             side.call()
     times: tuple[list[float], list[float]] = ([], [])
     peaks = [0, 0]
-    for _ in range(pair.rounds):
+    for _ in range(rounds):
         for number, side in enumerate(sides):
             seconds, peak = _timed(side, pair.device)
             times[number].append(seconds)
@@ -88,8 +90,15 @@ def compare(pair: Pair) -> Ratio:
         plain_peak_bytes=peaks[0],
         fast_peak_bytes=peaks[1],
         flops_per_s=None if pair.flops is None else pair.flops / fast_s,
-        rounds=pair.rounds,
+        rounds=rounds,
     )
+
+
+def _repeats(pair: Pair) -> tuple[int, int]:
+    """Return warm-ups and rounds: more of both where a step takes milliseconds and is recorded first."""
+    if pair.device.type == "cpu":
+        return pair.warm_ups, pair.rounds
+    return pair.warm_ups + WARM_UPS + 1, 4 * pair.rounds + 1
 
 
 def composed(name: str, parts: list[tuple[Ratio, float, float]], *, at_least: float, stretch: float) -> Ratio:

@@ -21,6 +21,7 @@ from ddbench.kit.descent import Descent
 from ddbench.networks import build, resolve
 from ddbench.plugins import Plugins
 from ddbench.seeding import generator_for
+from ddbench.training.graphs import Replayed, recorder_of
 from ddbench.training.precision import forget_compiled, resolve_precision
 from ddbench.training.work import Work, forward_flops
 from ddbench_plugins.dwa import DwaOptions
@@ -101,11 +102,11 @@ def _adjustment() -> Ratio:
 
 
 def _descent(recipe: RecoverRecipe, jobs: int, batch: int) -> Callable[[], object]:
-    """Return what takes a step of stacked jobs."""
+    """Return what takes a step of stacked jobs, recorded where the device records."""
     precision = _precision(max(jobs, JOBS if batch == BATCH else 1) * batch)
     forget_compiled(precision)
     tapped = TappedTeacher(_network(batch), SHAPE, precision)
-    return Descent(tapped, _start(recipe, jobs, batch), recipe, _pixels()).step
+    return Replayed(Descent(tapped, _start(recipe, jobs, batch), recipe, _pixels()).step, recorder_of(DEVICE), print)
 
 
 def _plain(recipe: RecoverRecipe, batch: int, *, frozen: bool = True) -> Callable[[], None]:

@@ -29,13 +29,13 @@ def device() -> torch.device:
 def nobody_waits() -> Iterator[None]:
     """Fail where the block makes the host wait for the device, naming every place that does."""
     torch.cuda.synchronize()
-    torch.cuda.set_sync_debug_mode("warn")
-    try:
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        torch.cuda.set_sync_debug_mode("warn")
+        try:
             yield
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
     places = {f"{one.filename}:{one.lineno}" for one in caught if WAITS in str(one.message)}
     assert not places, sorted(places)
 

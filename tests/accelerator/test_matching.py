@@ -85,7 +85,7 @@ def test_an_accelerator_finds_the_gradient_that_a_cpu_finds(device, train, name)
     cpu = split_on(CPU)
     here = matching(objective, cpu, CPU, **options).loss_and_grad(images, labels, 0)
     for one, other in zip(there, here, strict=True):
-        assert float((one.cpu() - other).norm() / other.norm()) < 1e-3
+        assert float((one.cpu() - other).norm() / other.norm()) < 5e-3
 
 
 @pytest.mark.parametrize("selector", ["last", "feature"])

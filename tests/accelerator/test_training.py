@@ -100,6 +100,15 @@ def test_recorded_steps_are_the_steps(device, network, data, kind, dropping):
     torch.testing.assert_close(*made, atol=2e-3, rtol=1e-3)
 
 
+def test_float32_means_float32(device):
+    generator = torch.Generator().manual_seed(0)
+    sizes = ((8, 64, 16, 16), (64, 64, 3, 3), (512, 512))
+    images, kernel, rows = (torch.randn(*size, generator=generator).to(device) for size in sizes)
+    for function, given in ((nn.functional.conv2d, (images, kernel)), (torch.matmul, (rows, rows))):
+        exact = function(*(one.double() for one in given))
+        assert float((function(*given) - exact).norm() / exact.norm()) < 1e-5
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_accelerator_trains_the_network_that_a_cpu_trains(device, network, data, kind):
     there, _ = weights_of(network, data, spec_of(**KINDS[kind], epochs=3), device)
