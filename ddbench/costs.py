@@ -39,7 +39,7 @@ def measured(device: torch.device) -> Iterator[Cost]:
     if on_device:
         torch.accelerator.reset_peak_memory_stats()
     else:
-        _resethigh_water()
+        _reset_high_water()
     start = time.perf_counter()
     try:
         yield cost
@@ -50,7 +50,7 @@ def measured(device: torch.device) -> Iterator[Cost]:
         cost.peak_bytes = torch.accelerator.max_memory_allocated() if on_device else high_water()
 
 
-def _resethigh_water() -> None:
+def _reset_high_water() -> None:
     """Ask Linux to forget the process's peak; elsewhere the peak is that of the whole process so far."""
     try:
         Path("/proc/self/clear_refs").write_text("5")

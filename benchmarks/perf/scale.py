@@ -11,7 +11,7 @@ from pathlib import Path
 
 from figures import Figure
 from leaderboard import write_records
-from workless import CELLS, REQUEST, seconds, task_of
+from workless import CELLS, REQUEST, WARM, seconds, task_of
 
 from ddbench.executors.inline import Inline
 from ddbench.executors.local import Budget, Pool
@@ -47,8 +47,9 @@ SUITE = {
 }
 """Twenty methods at three ipcs, three students, ten students each: nearly two thousand cells, with their controls."""
 
-BUSY = replace(REQUEST, smoke=0.5, distill_seeds=8, ipc=10)
-"""Eight sets with a student of some seconds each."""
+BUSY = replace(REQUEST, smoke=0.3, distill_seeds=WARM + 12, ipc=10, students=("convnet3",))
+"""Twelve sets with a student of a second or more each, and those that warm the workers: so many that no worker waits long for the
+other's last one."""
 
 
 def local_overhead() -> list[Figure]:
@@ -65,15 +66,17 @@ def local_overhead() -> list[Figure]:
 
 def two_workers() -> list[Figure]:
     """Measure cells of one thread on one worker and on two, their start left out."""
-    taken = {}
-    for workers in (1, 2):
-        with tempfile.TemporaryDirectory() as folder:
-            space = open_workspace(Settings(Path(folder), (), ()))
-            planned = plan(BUSY, space)
-            with Pool(space, task_of(planned), budget=Budget(workers, workers)) as pool:
-                taken[workers] = seconds(planned, pool)
-    gain = taken[1] / taken[2]
-    return [Figure("two workers against one, independent cells of one thread", gain, "×", "at least 1.7", 1, gain >= 1.7)]
+    gains = [_on_workers(1) / _on_workers(2) for _ in range(3)]
+    gain = statistics.median(gains)
+    return [Figure("two workers against one, independent cells of one thread", gain, "×", "at least 1.7", len(gains), gain >= 1.7)]
+
+
+def _on_workers(workers: int) -> float:
+    with tempfile.TemporaryDirectory() as folder:
+        space = open_workspace(Settings(Path(folder), (), ()))
+        planned = plan(BUSY, space)
+        with Pool(space, task_of(planned), budget=Budget(workers, workers)) as pool:
+            return seconds(planned, pool)
 
 
 def suite_plan() -> list[Figure]:

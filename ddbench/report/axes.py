@@ -65,6 +65,7 @@ def _table(cells: Sequence[Cell], axis: Axis) -> Table:
         notes=_notes([table for table, _ in cells], rows, averaged),
         averaged=averaged,
         origins={name: (table.heading, student) for name, (table, student) in columns.items()},
+        control=control,
     )
 
 

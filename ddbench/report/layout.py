@@ -125,13 +125,19 @@ def score(table: Table, result: Result | None, marks: Marks) -> str:
 
 def change(table: Table, difference: Difference, marks: Marks) -> str:
     """Return `+3.1 [+0.4, +5.8] ▲`; without interval where there is none."""
+    mark = {1: marks.better, -1: marks.worse, 0: ""}[table.better(difference)]
+    return between(table, difference) + ("" if difference.value is None else mark)
+
+
+def between(table: Table, difference: Difference) -> str:
+    """Return `+3.1 [+0.4, +5.8]`, without a verdict."""
     if difference.value is None:
         return NOT_MEASURED
     text = number(table, difference.value, sign=True)
     if difference.interval is not None:
         low, high = difference.interval
         text += f" [{number(table, low, sign=True)}, {number(table, high, sign=True)}]"
-    return text + {1: marks.better, -1: marks.worse, 0: ""}[table.better(difference)]
+    return text
 
 
 def number(table: Table, value: float, *, sign: bool = False) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ddbench.report.grouping import CEILING, heading_json
-from ddbench.report.layout import LONGEST_NAME, Grid, number, plain
+from ddbench.report.layout import LONGEST_NAME, Grid, between, plain
 from ddbench.report.ranking import compared, ranked_seeds
 from ddbench.report.sheets import plain_sheet
 from ddbench.report.spread import LEVEL
@@ -70,8 +70,9 @@ def _of_column(table: Table, column: str) -> Iterator[Pair]:
         return
     hits = _hits(rivals, ranked)
     scores = {number: result.scores for number, (_, result) in enumerate(ranked)}
-    control = {row.label: result.scores for row, result in rivals if row.control}
-    means, p = compared(scores, ranked_seeds(control or {row.label: result.scores for row, result in rivals}, None), hits)
+    known = {row.variant: result.scores for row, result in rivals}
+    seeds = ranked_seeds(known, table.control if table.control in known else None)
+    means, p = compared(scores, seeds, hits)
     upper = np.triu_indices(len(ranked), 1)
     for one, two, adjusted in zip(*upper, _holm(p[upper]), strict=True):
         better = (one, two) if (means[one] >= means[two]) == table.higher_is_better else (two, one)
@@ -113,21 +114,11 @@ def _sheet(table: Table, found: Sequence[Pair]) -> Sheet:
 
 def _texts(table: Table, pair: Pair) -> tuple[str, ...]:
     names = (plain(row.label, LONGEST_NAME) for row in (pair.first, pair.second))
-    return (plain(_name(table, pair)), *names, _change(table, pair.difference), f"{pair.p:.3g}", "yes" if pair.apart else "no")
+    return (plain(_name(table, pair)), *names, between(table, pair.difference), f"{pair.p:.3g}", "yes" if pair.apart else "no")
 
 
 def _name(table: Table, pair: Pair) -> str:
     return f"mean of {len(table.averaged)}" if pair.column == AVERAGE else pair.column
-
-
-def _change(table: Table, difference: Difference) -> str:
-    if difference.value is None:
-        return ""
-    text = number(table, difference.value, sign=True)
-    if difference.interval is None:
-        return text
-    low, high = difference.interval
-    return f"{text} [{number(table, low, sign=True)}, {number(table, high, sign=True)}]"
 
 
 def _numbers(table: Table, pair: Pair) -> dict[str, Any]:

@@ -70,6 +70,8 @@ class Table:
     """The columns that rows are averaged over; none where there are not two to take."""
     origins: Mapping[str, tuple[Heading, str]] = field(default_factory=dict)
     """By column, its heading and student, where the columns are no students (`axes.along`)."""
+    control: Variant | None = None
+    """The row that others are compared with; of several versions of the control, the one that was taken."""
 
     def better(self, difference: Difference) -> int:
         """Return 1 where the interval says better than random, -1 where it says worse, 0 where it does not say."""
@@ -200,6 +202,7 @@ def _table(
         asked=asked,
         named=named,
         averaged=averaged,
+        control=control,
     )
 
 

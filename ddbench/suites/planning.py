@@ -115,9 +115,11 @@ class SuitePlan:
         """Take in a request: what an earlier one has as well stays the earlier one's."""
         number, stages = len(self._plans), stages_of(planned.cells)
         self._plans.append(planned)
+        several = len({name for block in self.suite.cells for name in block.datasets}) > 1
         for key, unit in units_of(planned, stages).items():
             if key not in self.units:
-                self.units[key], self._owner[key] = replace(unit, title=self._title(unit.title, asked)), number
+                title = _title(unit.title, asked, several_datasets=several)
+                self.units[key], self._owner[key] = replace(unit, title=title), number
         for key, stage in stages.items():
             self.stages.setdefault(key, stage)
         for one in planned.cells:
@@ -130,14 +132,6 @@ class SuitePlan:
             elif one.cell.synthesizer in asked.request.synthesizers and not cell.own:
                 cell.row = cell.row or f"{asked.row}, as it starts"
         self.notes |= dict.fromkeys(planned.notes)
-
-    def _title(self, title: str, asked: Asked) -> str:
-        """Return a unit's title with what the suite calls its method and with its dataset, where those do not go without saying."""
-        (method,) = asked.request.synthesizers
-        datasets = {name for block in self.suite.cells for name in block.datasets}
-        more = [asked.label] if asked.label != method and method in re.split(r"[ ,]+", title) else []
-        more += [asked.request.dataset] if len(datasets) > 1 else []
-        return f"{title} ({', '.join(more)})" if more else title
 
     def names(self) -> dict[str, str]:
         """Return what the row of each cell is called in a table, by key; empty for controls that no block names."""
@@ -155,6 +149,14 @@ class SuitePlan:
                     counts[one] += 1
                     ask += self.units[one].needs
         return counts
+
+
+def _title(title: str, asked: Asked, *, several_datasets: bool) -> str:
+    """Return a unit's title with what the suite calls its method and with its dataset, where those do not go without saying."""
+    (method,) = asked.request.synthesizers
+    more = [asked.label] if asked.label != method and method in re.split(r"[ ,]+", title) else []
+    more += [asked.request.dataset] if several_datasets else []
+    return f"{title} ({', '.join(more)})" if more else title
 
 
 def plan_suite(suite: Suite, workspace: Workspace, *, changes: Changes | None = None, known: Known | None = None) -> SuitePlan:

@@ -56,11 +56,11 @@ def test_figures_say_what_was_promised_and_whether_it_was_kept():
 
 def test_files_of_one_machine_make_one_table_in_which_later_rows_count(tmp_path):
     first, second = tmp_path / "1.json", tmp_path / "2.json"
-    figure = Figure("job", 80.0, "s", "at most 90", 1, met=True)
-    first.write_text(Results(HOST, {"fp32": Peak(100e9, 90e9)}, [STEP, replace(STEP, name="other")], [figure]).to_json())
-    second.write_text(Results(HOST, {"fp32": Peak(95e9, 99e9)}, [replace(STEP, fast_s=0.1)]).to_json())
+    old, new = (Figure("job", value, "s", "at most 90", 1, met=value <= 90) for value in (95.0, 80.0))
+    first.write_text(Results(HOST, {"fp32": Peak(100e9, 90e9)}, [STEP, replace(STEP, name="other")], [old]).to_json())
+    second.write_text(Results(HOST, {"fp32": Peak(95e9, 99e9)}, [replace(STEP, fast_s=0.1)], [new]).to_json())
     both = read([first, second])
-    assert both == Results(HOST, {"fp32": Peak(100e9, 99e9)}, [replace(STEP, fast_s=0.1), replace(STEP, name="other")], [figure])
+    assert both == Results(HOST, {"fp32": Peak(100e9, 99e9)}, [replace(STEP, fast_s=0.1), replace(STEP, name="other")], [new])
 
 
 def test_files_of_two_machines_make_none(tmp_path):

@@ -9,6 +9,7 @@ import pytest
 from statsmodels.stats.multitest import multipletests
 
 from ddbench.report.grouping import scores as scores_of
+from ddbench.report.layout import Marks
 from ddbench.report.pairs import pair_sheets, pairs
 from ddbench.report.ranking import compared
 from ddbench.report.statistics import paired_difference
@@ -44,6 +45,16 @@ def test_differences_are_paired_over_eval_seeds():
         assert pair.difference == paired_difference(by_label[pair.first.label], by_label[pair.second.label])
 
 
+def test_a_pair_is_shown_with_its_interval_and_without_a_verdict():
+    one = table()
+    (sheet,) = pair_sheets([one])
+    shown = [row[3] for row in sheet.usual(Marks()).rows]
+    assert len(shown) == 6
+    for text, row in zip(shown, sheet.rows, strict=True):
+        low, high = 100 * row["difference_low"], 100 * row["difference_high"]
+        assert text == f"{100 * row['difference']:+.1f} [{low:+.1f}, {high:+.1f}]"
+
+
 def test_p_values_are_adjusted_by_holm():
     one = table()
     scores = {row.label: row.results["convnet3"].scores for row in one.rows}
@@ -70,6 +81,27 @@ def test_rows_without_a_rank_the_ceiling_and_shortened_trainings_are_in_no_pair(
     assert names == set(FOUR)
     assert pairs(table(smoke=True)) == []
     assert pair_sheets([table({"random": FOUR["random"]})]) == []
+
+
+@pytest.mark.parametrize("seeds", [(2, 4), (4, 2)])
+def test_of_two_versions_of_random_the_ranks_one_says_which_eval_seeds_count(seeds):
+    first, last = seeds
+    records = [
+        *nested("random", noisy(0.60, seeds=first), version=1),
+        *nested("random", noisy(0.58, seeds=last), version=2, options={"again": 1}, made="2026-02-01T00:00:00Z"),
+        *nested("dwa", noisy(0.75, seeds=4)),
+        *nested("dm", noisy(0.66, seeds=2)),
+    ]
+    (one,) = summary(records)
+    ranked = {row.label for row in one.rows if row.results["convnet3"].place.rank}
+    pairwise = pairs(one)
+    assert {frozenset((pair.first.label, pair.second.label)) for pair in pairwise} == {
+        frozenset(pair) for pair in itertools.combinations(ranked, 2)
+    }
+    for row in one.rows:
+        if row.label in ranked:
+            above = sum(pair.apart for pair in pairwise if pair.second.label == row.label)
+            assert row.results["convnet3"].place.rank[0] == 1 + above
 
 
 def test_where_lower_is_better_the_lower_comes_first():

@@ -93,6 +93,9 @@ def digest(board: Board) -> str:
 
 HEADERS = ("rank", "method", "top1 %", "Δ random", "n", "bytes", "level")
 
+NAMED = 4
+"""Rows in the first place that the digest names; where there are more, the page about the board has them."""
+
 
 def _ranking(ranking: Ranking) -> str:
     return "\n".join(
@@ -127,7 +130,7 @@ def _leaders(ranking: Ranking) -> tuple[str, ...]:
         ranking.heading.protocol,
         ranking.student,
         str(ranking.ranked),
-        ", ".join(line.label for line in first),
+        ", ".join(line.label for line in first) if len(first) <= NAMED else f"{len(first)} rows, {best.label} among them",
         f"{best.label}: {score(ranking.table, best.result, Marks())}",
         change(ranking.table, difference, Marks()) if difference else "the control itself",
     )
