@@ -138,7 +138,7 @@ def matrix_peak(device: torch.device, dtype: torch.dtype, *, rounds: int = 7) ->
 
 @contextmanager
 def _clock(device: torch.device) -> Iterator[Callable[[], float]]:
-    _finish(device)
+    finish(device)
     begun = time.perf_counter()
     ended = begun
 
@@ -146,7 +146,7 @@ def _clock(device: torch.device) -> Iterator[Callable[[], float]]:
         return ended - begun
 
     yield read
-    _finish(device)
+    finish(device)
     ended = time.perf_counter()
 
 
@@ -157,6 +157,7 @@ def _timed(side: Side, device: torch.device) -> tuple[float, int]:
     return cost.seconds, cost.peak_bytes or 0
 
 
-def _finish(device: torch.device) -> None:
+def finish(device: torch.device) -> None:
+    """Wait until a device has done all it was told."""
     if device.type != "cpu":
         torch.accelerator.synchronize()

@@ -47,7 +47,7 @@ def recover_step() -> list[Ratio]:
     Against the frozen one the ratio can be no larger than the bf16 peak of the machine by the speed of its float32 convolutions.
     """
     recipe = RecoverRecipe.of(Sre2lOptions())
-    fast, rows = _descent(recipe, 1, 100), []
+    fast, rows = descent(recipe, 1, 100), []
     for frozen, of, at_least, stretch in ((False, "as DWA's release", 3.5, 4.0), (True, "as SRe2L's release, frozen", 1.0, 1.0)):
         slow = _plain(recipe, 100, frozen=frozen)
         name = f"recover step, ResNet-18, 32×32, 100 images, plain {of}"
@@ -58,7 +58,7 @@ def recover_step() -> list[Ratio]:
 def recover_stacked() -> list[Ratio]:
     """Compare a step of ten jobs of ten images side by side with a step of each after another, as SRe2L's release has it."""
     recipe = RecoverRecipe.of(Sre2lOptions())
-    fast, slow = _descent(recipe, JOBS, BATCH), _plain(recipe, BATCH)
+    fast, slow = descent(recipe, JOBS, BATCH), _plain(recipe, BATCH)
     name = "SRe2L recover step, ResNet-18, ten jobs of 10 images"
     return [compare(Pair(name, Side(slow, JOBS), Side(fast), 4.5, 5.0, flops=_flops(JOBS * BATCH), rounds=5, device=DEVICE))]
 
@@ -67,11 +67,11 @@ def recover_dwa() -> list[Ratio]:
     """Compare a step of ten jobs of ten images, each with its own weights, one after another on both sides; the weights take
     gradients on the plain side, as in DWA's release. Then the adjustment, and the two together over a thousand steps."""
     recipe = RecoverRecipe.of(DwaOptions())
-    fast, slow = _descent(recipe, 1, BATCH), _plain(recipe, BATCH, frozen=False)
+    fast, slow = descent(recipe, 1, BATCH), _plain(recipe, BATCH, frozen=False)
     name = "DWA recover step, ResNet-18, ten jobs of 10 images"
     sides = Side(slow, JOBS), Side(fast, JOBS)
     step = compare(Pair(name, *sides, at_least=4.0, stretch=4.5, flops=_flops(JOBS * BATCH), rounds=5, device=DEVICE))
-    adjust = _adjustment()
+    adjust = adjustment()
     parts = [(step, float(recipe.iterations), float(recipe.iterations)), (adjust, JOBS, JOBS)]
     whole = composed("DWA, ResNet-18, ten jobs of 10 images, adjusted and recovered", parts, at_least=4.0, stretch=4.5)
     return [step, adjust, whole]
@@ -89,21 +89,21 @@ PARTS: dict[str, Callable[[], list[Ratio]]] = {
 }
 
 
-def _adjustment() -> Ratio:
+def adjustment(batch: int = BATCH) -> Ratio:
     """Compare the ascent of one job: K steps over all weights."""
-    options, start = DwaOptions(), _start(RecoverRecipe.of(DwaOptions()), 1, BATCH)
-    network, plain = _network(BATCH), copy.deepcopy(_network(BATCH)).requires_grad_(requires_grad=True)
+    options, start = DwaOptions(), _start(RecoverRecipe.of(DwaOptions()), 1, batch)
+    network, plain = _network(batch), copy.deepcopy(_network(batch)).requires_grad_(requires_grad=True)
     theta = {name: values.detach() for name, values in network.named_parameters()}
     shown = [Shown(start.images, start.labels, start.views[0])]
     job = PlainJob(start.images, start.labels, start.views[:, 0])
     slow = Side(lambda: plain_adjust(plain, job, rho=options.rho, steps=options.steps))
-    fast = Side(lambda: ascend(network, theta, shown, options=options, precision=_precision(JOBS * BATCH)))
+    fast = Side(lambda: ascend(network, theta, shown, options=options, precision=_precision(JOBS * batch)))
     return compare(Pair("DWA adjustment of one job", slow, fast, 1.0, 1.0, rounds=3, warm_ups=1, device=DEVICE))
 
 
-def _descent(recipe: RecoverRecipe, jobs: int, batch: int) -> Callable[[], object]:
-    """Return what takes a step of stacked jobs, recorded where the device records."""
-    precision = _precision(max(jobs, JOBS if batch == BATCH else 1) * batch)
+def descent(recipe: RecoverRecipe, jobs: int, batch: int, *, of: int = 1) -> Callable[[], object]:
+    """Return what takes a step of stacked jobs, recorded where the device records; computed as a stage of at least `of` jobs is."""
+    precision = _precision(max(jobs, of, JOBS if batch == BATCH else 1) * batch)
     forget_compiled(precision)
     tapped = TappedTeacher(_network(batch), SHAPE, precision)
     return Replayed(Descent(tapped, _start(recipe, jobs, batch), recipe, _pixels()).step, recorder_of(DEVICE), print)

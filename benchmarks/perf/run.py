@@ -50,6 +50,7 @@ FIGURES = (
     "statistics",
     "leaderboard",
     "main-job",
+    "paper-table",
 )
 """Parts that measure plain numbers."""
 
@@ -64,6 +65,7 @@ APART = {
     "large-store": "scale",
     "leaderboard": "leaderboard",
     "statistics": "tables",
+    "paper-table": "paper",
 }
 """Of those, the ones with a module of their own."""
 

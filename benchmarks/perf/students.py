@@ -88,8 +88,8 @@ def student_soft() -> list[Ratio]:
 
 def student_hard() -> list[Ratio]:
     """Compare an epoch of `dc-hard/1`, which is one step under DSA, on 100 images."""
-    pixels, network = _pixels(SET), _network("convnet3")
-    fast = _fast("convnet3", _protocol("dc-hard/1"), pixels)
+    pixels, network = pixels_of(SET), network_of("convnet3")
+    fast = _fast("convnet3", protocol_of("dc-hard/1"), pixels)
     images = torch.stack([plain.viewed(pixels, i, offset=(plain.PAD, plain.PAD), flipped=False) for i in range(SET)])
     batches = plain.OnDevice(plain.tensor_batches(images, pixels.labels, batch=256), DEVICE)
     optimiser = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9, weight_decay=5e-4)
@@ -109,7 +109,7 @@ def student_hard() -> list[Ratio]:
 
 def student_whole() -> list[Ratio]:
     """Compose a student of `dwa-cifar/1` with its test passes; the plain side tests every tenth epoch, the fast side once."""
-    epochs = _protocol("dwa-cifar/1").epochs or 0
+    epochs = protocol_of("dwa-cifar/1").epochs or 0
     steps, fast = _soft()
     test = _test_pass(fast)
     return [test, *(_whole(step, test, fast, epochs) for step in steps)]
@@ -128,7 +128,7 @@ def _whole(step: Ratio, test: Ratio, fast: Fast, epochs: int) -> Ratio:
 
 def squeeze() -> list[Ratio]:
     """Compare part of a squeeze epoch."""
-    pixels, network = _pixels(SQUEEZED), _network("resnet18")
+    pixels, network = pixels_of(SQUEEZED), network_of("resnet18")
     fast = _fast("resnet18", SQUEEZE, pixels)
     optimiser, batches = squeeze_optimiser(network), plain.OnDevice(plain.train_batches(pixels, batch=SQUEEZE.batch), DEVICE)
     side = Side(lambda: squeeze_epoch(network, optimiser, batches))
@@ -146,8 +146,8 @@ PARTS: dict[str, Callable[[], list[Ratio]]] = {
 
 @cache
 def _soft() -> tuple[tuple[Ratio, ...], Fast]:
-    pixels, student, teacher = _pixels(SET), _network("resnet18"), _network("resnet18", seed=1).eval()
-    spec = _protocol("dwa-cifar/1")
+    pixels, student, teacher = pixels_of(SET), network_of("resnet18"), network_of("resnet18", seed=1).eval()
+    spec = protocol_of("dwa-cifar/1")
     fast = _fast("resnet18", spec, pixels, teacher="resnet18")
     optimiser = torch.optim.AdamW(student.parameters(), lr=1e-3, weight_decay=0.01)
 
@@ -162,7 +162,7 @@ def _soft() -> tuple[tuple[Ratio, ...], Fast]:
 
 def _test_pass(fast: Fast) -> Ratio:
     """Compare a pass over some test images."""
-    pixels, network = _pixels(TESTED), _network("resnet18")
+    pixels, network = pixels_of(TESTED), network_of("resnet18")
     batches = plain.OnDevice(plain.eval_batches(pixels), DEVICE)
     test = TestImages(lambda index: pixels.images[index], TESTED, torch.tensor(MEAN), torch.tensor(STD), SHAPE[1:])
     sides = Side(lambda: plain.tested(network, batches)), Side(lambda: logits(fast.network, test, TestView(), fast.run))
@@ -173,13 +173,13 @@ def _test_pass(fast: Fast) -> Ratio:
 
 def _fast(name: str, spec: ProtocolSpec, pixels: plain.Pixels, *, teacher: str | None = None) -> Fast:
     """Return the training of a fresh network by a protocol, its first epoch done."""
-    network, recipe = _network(name), student_recipe(spec, f"ddbench/{name}")
-    forward, of_teacher = forward_flops(network, SHAPE), forward_flops(_network(teacher), SHAPE) if teacher else 0
+    network, recipe = network_of(name), student_recipe(spec, f"ddbench/{name}")
+    forward, of_teacher = forward_flops(network, SHAPE), forward_flops(network_of(teacher), SHAPE) if teacher else 0
     whole = training_work(forward, recipe, len(pixels.labels), teacher_flops=of_teacher, layers=layers_of(network))
     precision = resolve_precision(device=DEVICE, work=whole).precision
     run = RunSettings(DEVICE, precision)
     forget_compiled(precision)
-    lesson, _ = student_lesson(recipe, _data(pixels, teacher), spec, seeds=StudentSeeds(0), run=run)
+    lesson, _ = student_lesson(recipe, data_of(pixels, teacher), spec, seeds=StudentSeeds(0), run=run)
     train, numbers = epoch_by_epoch(network, recipe, lesson=lesson, run=run), count()
     begun = time.perf_counter()
     train(next(numbers))
@@ -187,24 +187,24 @@ def _fast(name: str, spec: ProtocolSpec, pixels: plain.Pixels, *, teacher: str |
     return Fast(network, run, lambda: train(next(numbers)), whole.flops / (spec.epochs or 1), first_s)
 
 
-def _data(pixels: plain.Pixels, teacher: str | None) -> StudentData:
+def data_of(pixels: plain.Pixels, teacher: str | None) -> StudentData:
     mean, std = torch.tensor(MEAN), torch.tensor(STD)
     names = tuple(str(label) for label in range(CLASSES))
-    answering = TrainedNetwork(_network(teacher, seed=1).eval(), names, mean, std) if teacher else None
+    answering = TrainedNetwork(network_of(teacher, seed=1).eval(), names, mean, std) if teacher else None
     return StudentData(pixels.images, pixels.labels, mean, std, teacher=answering)
 
 
-def _pixels(images: int) -> plain.Pixels:
+def pixels_of(images: int) -> plain.Pixels:
     drawn = torch.randint(0, 256, (images, *SHAPE), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
     return plain.Pixels(drawn, torch.arange(images) % CLASSES, MEAN, STD)
 
 
-def _network(name: str, *, seed: int = 0) -> nn.Module:
+def network_of(name: str, *, seed: int = 0) -> nn.Module:
     families = plugins().all("network")
     return build(resolve(f"ddbench/{name}", families, shape=SHAPE, num_classes=CLASSES), families, seed=seed).to(DEVICE)
 
 
-def _protocol(name: str) -> ProtocolSpec:
+def protocol_of(name: str) -> ProtocolSpec:
     spec = plugins().get("protocol", name).value
     if not isinstance(spec, ProtocolSpec):
         raise TypeError(f"{name} is no protocol")

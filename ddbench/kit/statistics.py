@@ -10,6 +10,13 @@ import torch
 from torch import Tensor
 
 
+OWN_KERNEL = {"cpu", "cuda"}
+"""Kinds of device with a kernel for the statistics of a batch norm layer's input."""
+
+OWN_AFFINE = {"cuda"}
+"""Kinds of device with one for an affine map of each channel; it replaces three kernels."""
+
+
 def group_statistics(inputs: Tensor, groups: int) -> tuple[Tensor, Tensor]:
     """Return mean and biased variance (G, C) of each group of a batch, in float32, or float64 where the input is.
 
@@ -26,11 +33,9 @@ class _GroupStatistics(torch.autograd.Function):
 
     @staticmethod
     def forward(inputs: Tensor, groups: int) -> tuple[Tensor, Tensor]:
-        wide = inputs if inputs.dtype == torch.float64 else inputs.float()
-        grouped = _grouped(wide, groups)
-        if inputs.device.type == "cpu" and not torch.compiler.is_compiling():
-            return _moments_on_cpu(grouped)
-        var, mean = torch.var_mean(grouped, dim=(1, 3, 4), correction=0)
+        if inputs.device.type in OWN_KERNEL and not torch.compiler.is_compiling():
+            return _moments(_grouped(inputs, groups))
+        var, mean = torch.var_mean(_grouped(_wide(inputs), groups), dim=(1, 3, 4), correction=0)
         return mean, var
 
     @staticmethod
@@ -46,15 +51,32 @@ class _GroupStatistics(torch.autograd.Function):
         count = grouped.shape[1] * grouped.shape[3] * grouped.shape[4]
         g_mean, g_var = (grad / count for grad in grads)
         slope = 2 * g_var
+        if inputs.device.type in OWN_AFFINE and not torch.compiler.is_compiling():
+            return _affine(grouped, slope, g_mean, mean), None
         offset = g_mean - slope * mean
         grad = torch.addcmul(_per_channel(offset), _per_channel(slope), grouped.to(mean.dtype))
         return grad.flatten(0, 1).to(inputs.dtype), None
 
 
-def _moments_on_cpu(grouped: Tensor) -> tuple[Tensor, Tensor]:
-    """Return mean and biased variance (G, C) by the kernel of batch norm: `var_mean` is up to fifty times slower here."""
-    moments = [torch.batch_norm_update_stats(group, None, None, 0.0) for group in grouped]
+def _moments(grouped: Tensor) -> tuple[Tensor, Tensor]:
+    """Return mean and biased variance (G, C) by batch norm's own kernel: uncompiled, `var_mean` is several times slower."""
+    wide = _wide(grouped) if grouped.device.type == "cpu" else grouped  # elsewhere it sums bf16 in float32 by itself
+    moments = [torch.batch_norm_update_stats(group, None, None, 0.0) for group in wide]
+    if len(moments) == 1:
+        return moments[0][0][None], moments[0][1][None]
     return torch.stack([mean for mean, _ in moments]), torch.stack([var for _, var in moments])
+
+
+def _affine(grouped: Tensor, slope: Tensor, offset: Tensor, mean: Tensor) -> Tensor:
+    """Return (G * B, C, H, W): slope (x - mean) + offset, by batch norm's own kernel, in float32 inside and in the input's layout."""
+    ones = torch.ones_like(mean[0])
+    parts = [torch.batch_norm_elemt(x, slope[g], offset[g], mean[g], ones, 0.0) for g, x in enumerate(grouped)]
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+def _wide(inputs: Tensor) -> Tensor:
+    """Return what statistics are summed in: float64 where the inputs are, float32 elsewhere."""
+    return inputs if inputs.dtype == torch.float64 else inputs.float()
 
 
 def _grouped(inputs: Tensor, groups: int) -> Tensor:

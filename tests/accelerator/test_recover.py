@@ -10,6 +10,7 @@ from plain.recover import PlainJob, plain_recover
 from ddbench import Precision
 from ddbench.kit import Pixels, RecoverRecipe, Start, TappedTeacher, recover, views_of
 from ddbench.kit.descent import Descent
+from ddbench.kit.statistics import group_statistics
 from ddbench.seeding import generator_for
 from ddbench.training.graphs import WARM_UPS, Replayed, recorder_of
 from ddbench.training.precision import device_abilities, forget_compiled
@@ -38,6 +39,28 @@ def frozen(network, device, dtype=torch.float32):
 @pytest.fixture
 def recipe():
     return replace(RecoverRecipe.of(Sre2lOptions()), iterations=STEPS)
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-9), (torch.float32, 1e-4), (torch.bfloat16, 1e-2)])
+@pytest.mark.parametrize("groups", [1, 3])
+def test_statistics_and_their_gradient_are_those_of_float64(device, layout, dtype, tolerance, groups):
+    inputs = (torch.randn(12, 8, 5, 6, generator=torch.Generator().manual_seed(2)) + 3).to(device, dtype).to(memory_format=layout)
+    factors = torch.randn(2, groups, 8, generator=torch.Generator().manual_seed(3), dtype=torch.float64).to(device)
+
+    def told(function, given):
+        given = given.detach().clone().requires_grad_()
+        found = function(given)
+        total = sum((one.double() * factor).sum() for one, factor in zip(found, factors, strict=True))
+        return [*(one.detach() for one in found), *torch.autograd.grad(total, given)]
+
+    def exactly(given):
+        var, mean = torch.var_mean(given.view(groups, -1, *given.shape[1:]), dim=(1, 3, 4), correction=0)
+        return mean, var
+
+    expected = told(exactly, inputs.double().contiguous())
+    for found, exact in zip(told(lambda given: group_statistics(given, groups), inputs), expected, strict=True):
+        assert float((found - exact).norm() / exact.norm()) < tolerance
 
 
 @pytest.mark.parametrize("view", ["roll", "rrc_flip_roll"])
@@ -87,3 +110,8 @@ def test_no_step_makes_the_host_wait(device, network, recipe, unhindered, view):
         step()
     with unhindered():
         step()
+
+
+def test_a_wait_is_told(device, unhindered):
+    with pytest.raises(AssertionError, match="test_recover"), unhindered():
+        torch.ones(1, device=device).item()
