@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 
 import torch
@@ -72,12 +72,12 @@ def compare(pair: Pair) -> Ratio:
     warm_ups, rounds = _repeats(pair)
     for side in sides:
         for _ in range(warm_ups):
-            side.call()
+            _timed(side, pair.device, released=side is pair.plain)
     times: tuple[list[float], list[float]] = ([], [])
     peaks = [0, 0]
     for _ in range(rounds):
         for number, side in enumerate(sides):
-            seconds, peak = _timed(side, pair.device)
+            seconds, peak = _timed(side, pair.device, released=side is pair.plain)
             times[number].append(seconds)
             peaks[number] = max(peaks[number], peak)
     plain_s, fast_s = (statistics.median(one) for one in times)
@@ -150,11 +150,20 @@ def _clock(device: torch.device) -> Iterator[Callable[[], float]]:
     ended = time.perf_counter()
 
 
-def _timed(side: Side, device: torch.device) -> tuple[float, int]:
-    with measured(device) as cost:
+def _timed(side: Side, device: torch.device, *, released: bool) -> tuple[float, int]:
+    with measured(device) as cost, _tf32(allowed=released):
         for _ in range(side.count):
             side.call()
     return cost.seconds, cost.peak_bytes or 0
+
+
+def _tf32(*, allowed: bool) -> AbstractContextManager[None]:
+    """Return where convolutions may round to TF32: torch's default, so in released code; never in a run of ours."""
+    cudnn = torch.backends.cudnn
+    kept: AbstractContextManager[None] = cudnn.flags(
+        enabled=cudnn.enabled, benchmark=cudnn.benchmark, deterministic=cudnn.deterministic, allow_tf32=allowed
+    )
+    return kept
 
 
 def finish(device: torch.device) -> None:

@@ -116,12 +116,13 @@ def _stage(name: str, spec: ProtocolSpec, images: int, *, teacher: str | None) -
     recipe, network = student_recipe(spec, f"ddbench/{name}"), students.network_of(name)
     answering = forward_flops(students.network_of(teacher), SHAPE) if teacher else 0
     work = training_work(forward_flops(network, SHAPE), recipe, images, teacher_flops=answering, layers=layers_of(network))
-    return _measured(name, spec, resolve_precision(device=DEVICE, work=work).precision, teacher)
+    return _measured(name, spec.name, resolve_precision(device=DEVICE, work=work).precision, teacher)
 
 
 @cache
-def _measured(name: str, spec: ProtocolSpec, precision: Precision, teacher: str | None) -> Stage:
+def _measured(name: str, protocol: str, precision: Precision, teacher: str | None) -> Stage:
     """Measure epochs of a few whole batches, and a test pass."""
+    spec = students.SQUEEZE if protocol == students.SQUEEZE.name else students.protocol_of(protocol)
     recipe, network, run = student_recipe(spec, f"ddbench/{name}"), students.network_of(name), RunSettings(DEVICE, precision)
     forget_compiled(precision)
     data = students.data_of(students.pixels_of(BATCHES * recipe.batch), teacher)

@@ -117,6 +117,7 @@ def measure(names: Sequence[str], *, threads: int | None, device: str) -> tuple[
 
     if threads:
         torch.set_num_threads(threads)
+    torch.backends.cudnn.allow_tf32 = False  # as in every run
     place = torch.device(device)
     simd = torch.backends.cpu.get_cpu_capability()
     results, failed = Results(host(place, torch.get_num_threads()) | {"simd": simd}), []

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
-from torch import Tensor
-
+from torch import Tensor, nn
 
 OWN_KERNEL = {"cpu", "cuda"}
 """Kinds of device with a kernel for the statistics of a batch norm layer's input."""
@@ -68,7 +67,7 @@ def _moments(grouped: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _affine(grouped: Tensor, slope: Tensor, offset: Tensor, mean: Tensor) -> Tensor:
-    """Return (G * B, C, H, W): slope (x - mean) + offset, by batch norm's own kernel, in float32 inside and in the input's layout."""
+    """Return (G * B, C, H, W): slope (x - mean) + offset, by batch norm's own kernel, in the input's dtype and layout."""
     ones = torch.ones_like(mean[0])
     parts = [torch.batch_norm_elemt(x, slope[g], offset[g], mean[g], ones, 0.0) for g, x in enumerate(grouped)]
     return parts[0] if len(parts) == 1 else torch.cat(parts)
@@ -87,6 +86,44 @@ def _grouped(inputs: Tensor, groups: int) -> Tensor:
 def _per_channel(values: Tensor) -> Tensor:
     """Return (G, C) as (G, 1, C, 1, 1)."""
     return values[:, None, :, None, None]
+
+
+def norm_with_statistics(norm: nn.BatchNorm2d, inputs: Tensor, groups: int) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    """Return what a frozen batch norm layer in eval mode gives, and its input's `group_statistics`.
+
+    Uncompiled, on a device with its own kernels for both, their gradients are joined in one place and in the input's layout.
+    """
+    plain = type(norm) is not nn.BatchNorm2d or norm.weight is None or inputs.device.type not in OWN_AFFINE
+    if plain or torch.compiler.is_compiling():
+        statistics = group_statistics(inputs, groups)
+        return norm(inputs), statistics
+    invstd = torch.rsqrt(cast("Tensor", norm.running_var) + norm.eps)
+    output, mean, var = _NormWithStatistics.apply(inputs, groups, (norm.weight, norm.bias, norm.running_mean, invstd))
+    return output, (mean, var)
+
+
+class _NormWithStatistics(torch.autograd.Function):
+    """A frozen batch norm and the statistics of its input; the gradient is one affine map of each side's, added."""
+
+    @staticmethod
+    def forward(inputs: Tensor, groups: int, frozen: tuple[Tensor, ...]) -> tuple[Tensor, Tensor, Tensor]:
+        weight, bias, mean, invstd = frozen
+        return torch.batch_norm_elemt(inputs, weight, bias, mean, invstd, 0.0), *_moments(_grouped(inputs, groups))
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, int, tuple[Tensor, ...]], output: tuple[Tensor, ...]) -> None:
+        tensor, ctx.groups, (weight, _, _, invstd) = inputs
+        ctx.save_for_backward(tensor, output[1], weight * invstd)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        """dL/dx = w g / sqrt(rvar + eps) + (g_mean + 2 g_var (x - mean)) / n, with n = B H W."""
+        inputs, mean, scale = ctx.saved_tensors
+        grouped = _grouped(inputs, ctx.groups)
+        count = grouped.shape[1] * grouped.shape[3] * grouped.shape[4]
+        zeros, ones = torch.zeros_like(scale), torch.ones_like(scale)
+        gradient = torch.batch_norm_elemt(grads[0], scale, zeros, zeros, ones, 0.0)
+        return gradient.add_(_affine(grouped, 2 * grads[2] / count, grads[1] / count, mean)), None, None
 
 
 @dataclass(frozen=True)

@@ -43,10 +43,10 @@ COMPILE_OF: dict[tuple[str, Layers], float] = {
 }
 """The same by kind of device and layers: ConvNets are small, and networks of depthwise convolutions have many layers."""
 
-BF16_WORTH_S = 30.0
-"""Seconds that bf16 must save before its rounding is accepted."""
+BF16_WORTH_S = {"cpu": 30.0, "gpu": 3.0}
+"""Seconds that bf16 must save before its rounding is accepted, by kind of device: a GPU's seconds do as much as a CPU's minutes."""
 
-LAYOUT_WORTH_S = 10.0
+LAYOUT_WORTH_S = {"cpu": 10.0, "gpu": 1.0}
 """Seconds that another layout must save, which only changes the order of summation."""
 
 
@@ -249,7 +249,8 @@ def _seconds(way: Precision, work: Work, able: Abilities) -> float:
 
 def _cost(way: Precision, work: Work, able: Abilities) -> float:
     """Return the nominal seconds of work done in a way, and what leaving the plainest way must be worth."""
-    rounding = BF16_WORTH_S if way.dtype == "bf16" else LAYOUT_WORTH_S * (way.channels_last and not way.compile)
+    layout = LAYOUT_WORTH_S[able.kind] * (way.channels_last and not way.compile)
+    rounding = BF16_WORTH_S[able.kind] if way.dtype == "bf16" else layout
     compiling = COMPILE_OF.get((able.kind, work.layers), COMPILE_S) * way.compile
     return _seconds(way, work, able) + rounding + 2 * compiling
 

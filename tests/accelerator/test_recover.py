@@ -10,7 +10,7 @@ from plain.recover import PlainJob, plain_recover
 from ddbench import Precision
 from ddbench.kit import Pixels, RecoverRecipe, Start, TappedTeacher, recover, views_of
 from ddbench.kit.descent import Descent
-from ddbench.kit.statistics import group_statistics
+from ddbench.kit.statistics import group_statistics, norm_with_statistics
 from ddbench.seeding import generator_for
 from ddbench.training.graphs import WARM_UPS, Replayed, recorder_of
 from ddbench.training.precision import device_abilities, forget_compiled
@@ -60,6 +60,30 @@ def test_statistics_and_their_gradient_are_those_of_float64(device, layout, dtyp
 
     expected = told(exactly, inputs.double().contiguous())
     for found, exact in zip(told(lambda given: group_statistics(given, groups), inputs), expected, strict=True):
+        assert float((found - exact).norm() / exact.norm()) < tolerance
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-9), (torch.bfloat16, 1e-2)])
+@pytest.mark.parametrize("groups", [1, 3])
+def test_a_frozen_norm_with_statistics_is_both_of_them(device, layout, dtype, tolerance, groups):
+    generator = torch.Generator().manual_seed(2)
+    inputs = (torch.randn(12, 8, 5, 6, generator=generator) + 1).to(device, dtype).to(memory_format=layout)
+    norm = torch.nn.BatchNorm2d(8).double().eval().requires_grad_(requires_grad=False)
+    for values in (norm.weight, norm.bias, norm.running_mean, norm.running_var):
+        values.copy_(torch.rand(8, generator=generator) + 0.5)
+    factors = [torch.randn(*size, generator=generator).to(device) for size in ((12, 8, 5, 6), (groups, 8), (groups, 8))]
+
+    def told(given, norm, join):
+        given = given.detach().clone(memory_format=torch.preserve_format).requires_grad_()
+        output, (mean, var) = join(norm, given, groups)
+        found = (output, mean, var)
+        total = sum((one.double() * factor).sum() for one, factor in zip(found, factors, strict=True))
+        return [*(one.detach() for one in found), *torch.autograd.grad(total, given)]
+
+    expected = told(inputs.double(), norm.to(device), lambda norm, given, groups: (norm(given), group_statistics(given, groups)))
+    narrow = norm if dtype == torch.float64 else norm.float()
+    for found, exact in zip(told(inputs, narrow, norm_with_statistics), expected, strict=True):
         assert float((found - exact).norm() / exact.norm()) < tolerance
 
 
