@@ -98,7 +98,7 @@ def _repeats(pair: Pair) -> tuple[int, int]:
     """Return warm-ups and rounds: more of both where a step takes milliseconds and is recorded first."""
     if pair.device.type == "cpu":
         return pair.warm_ups, pair.rounds
-    return pair.warm_ups + WARM_UPS + 1, 4 * pair.rounds + 1
+    return pair.warm_ups + WARM_UPS + 1, 2 * pair.rounds + 1
 
 
 def composed(name: str, parts: list[tuple[Ratio, float, float]], *, at_least: float, stretch: float) -> Ratio:
