@@ -8,7 +8,7 @@ import torch
 import ddbench
 from ddbench import Need, needs
 from ddbench.cells import ExpertsChoice, PriorChoice, Request, experts_options
-from ddbench.errors import BadOption, PriorRefused
+from ddbench.errors import BadOption, PriorMismatch, PriorRefused
 from ddbench.options import Layer, resolve
 from ddbench.plugins import Plugins
 from ddbench.stages import ExpertsStage, PriorStage
@@ -38,6 +38,16 @@ def report(*, passed):
 @pytest.fixture
 def bench(tmp_path):
     return Bench(tmp_path / "store")
+
+
+def test_a_prior_for_other_classes_is_an_error_before_any_work(tmp_path, monkeypatch):
+    def spaces(_prior, _options, facts):
+        raise PriorMismatch(f"this prior is for cats and dogs, not for {facts.name}'s {len(facts.classes)} classes")
+
+    monkeypatch.setattr(type(Plugins(()).get("prior", "random").value), "spaces", spaces)
+    with pytest.raises(PriorMismatch, match="not for digits's 10 classes"):
+        ddbench.run("glad", store=tmp_path, **GLAD)
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and path.suffix in {".safetensors", ".json"}]
 
 
 def test_a_prior_that_fails_the_gate_is_refused_with_its_figure_and_is_not_fitted_twice(bench, monkeypatch):

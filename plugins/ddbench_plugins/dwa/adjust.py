@@ -95,7 +95,7 @@ def ascend(
             gradient, of_images = loss_gradient(network, theta, shown)
         length = options.rho / options.steps
         scale = length / (global_norm(gradient) + TINY) if options.normalize == "global_l2" else length
-        theta = {name: values + scale * gradient[name] for name, values in theta.items()}
+        theta = _moved(theta, gradient, scale)
         carried += of_images
     return theta, carried
 
@@ -103,7 +103,7 @@ def ascend(
 def loss_gradient(network: nn.Module, theta: Weights, shown: Sequence[Shown]) -> tuple[Weights, Tensor]:
     """Return the gradient of the mean cross entropy over all that is shown: for every parameter, and for the images."""
     count = sum(len(part.labels) for part in shown)
-    gradient = {name: torch.zeros_like(values) for name, values in theta.items()}
+    gradient: list[Tensor] = []
     of_images = []
     for part in shown:
         leaves = {name: values.detach().requires_grad_() for name, values in theta.items()}
@@ -111,15 +111,21 @@ def loss_gradient(network: nn.Module, theta: Weights, shown: Sequence[Shown]) ->
         logits = functional_call(network, leaves, (apply_views(images, part.view),))
         loss = cross_entropy(logits.to(images.dtype), part.labels, reduction="sum") / count
         *grads, of_part = torch.autograd.grad(loss, [*leaves.values(), images], allow_unused=True, materialize_grads=True)
-        for name, grad in zip(leaves, grads, strict=True):
-            gradient[name] += grad
+        gradient = list(torch._foreach_add(gradient, grads)) if gradient else grads  # noqa: SLF001 - torch's one name for it
         of_images.append(of_part)
-    return gradient, torch.cat(of_images)
+    return dict(zip(theta, gradient, strict=True)), torch.cat(of_images)
+
+
+def _moved(theta: Weights, gradient: Weights, scale: Tensor | float) -> Weights:
+    """Return theta + scale gradient; all tensors at once, because there are many small ones."""
+    steps = torch._foreach_mul(list(gradient.values()), scale)  # noqa: SLF001
+    return dict(zip(theta, torch._foreach_add(list(theta.values()), steps), strict=True))  # noqa: SLF001
 
 
 def global_norm(weights: Weights) -> Tensor:
     """Return the Euclidean norm of all tensors together."""
-    norm: Tensor = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(values) for values in weights.values()]))
+    each = torch._foreach_norm(list(weights.values()))  # noqa: SLF001
+    norm: Tensor = torch.linalg.vector_norm(torch.stack(list(each)))
     return norm
 
 

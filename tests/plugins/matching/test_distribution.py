@@ -64,6 +64,17 @@ def test_classes_of_unequal_size_and_in_any_order_are_matched_alike():
     assert agree(matching.loss_and_grad(images, labels_of(job), 3), naive(ctx, job, images, 3, count=8))
 
 
+@pytest.mark.parametrize(("group", "largest"), [(1, 2), (3, 6), (0, 8)])
+def test_no_more_than_a_group_of_classes_is_embedded_with_a_graph(monkeypatch, group, largest):
+    ctx, job = context(), a_job()
+    matching, held = begun(ctx, job, class_group=group), []
+    whole = matching._passed
+    monkeypatch.setattr(matching, "_passed", lambda images: held.append(len(images) * images.requires_grad) or whole(images))
+    matching.loss_and_grad(images_of(job), labels_of(job), 0)
+    assert max(held) == largest
+    assert sum(held) == len(images_of(job))
+
+
 @pytest.mark.parametrize("group", [0, 1])
 def test_with_batch_norm_all_classes_share_a_pass_whatever_the_group(group):
     ctx, job = context(), a_job()
