@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 import torch
@@ -23,7 +24,8 @@ from ddbench.training.memory import ran_out
 from ddbench.training.optimisers import forget_moments, make_optimiser, set_rate
 from ddbench.training.precision import Compiled, at_least_float32, autocast, memory_format, placed
 from ddbench.training.schedules import drops_at, step_factors
-from ddbench.training.views import draw_epoch, view
+from ddbench.training.steps import TrainingStep
+from ddbench.training.views import draw_epoch
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -104,7 +106,7 @@ class _State:
     average: Average | None
     objective: Compiled
     compiled_sizes: frozenset[int]
-    taken: dict[int, _Step]
+    taken: dict[int, TrainingStep]
     """By size of batch, what makes a step."""
     step: int = 0
     notes: list[str] = field(default_factory=list)
@@ -227,47 +229,17 @@ def _train_batch(state: _State, plan: _Plan, epoch: int, drawn: BatchDraw) -> Te
 def _step(state: _State, plan: _Plan, epoch: int, drawn: BatchDraw) -> Tensor:
     size = len(drawn.index)
     if size not in state.taken:
-        state.taken[size] = _Step(state, plan, size)
+        state.taken[size] = _step_on(size, state, plan)
     return state.taken[size](epoch, drawn)
 
 
-class _Step:
-    """A step on batches of one size: recorded and replayed where the device records and there are enough of them.
-
-    What a batch brings is then copied to where the recording reads it: its view, and its target unless that is recorded too.
-    """
-
-    def __init__(self, state: _State, plan: _Plan, size: int) -> None:
-        enough = _steps_of(size, plan.recipe, plan.lesson.source.count) >= RECORD_FROM
-        recorder = recorder_of(plan.run.device) if enough else None
-        self.plan, self.optimiser = plan, state.optimiser
-        self.objective = state.objective if size in state.compiled_sizes else state.objective.plain
-        self.ask: Callable[[Tensor], Tensor] | None = None
-        self.images, self.target = torch.empty(0), torch.empty(0)
-        self.step = Replayed(self._step, recorder, state.note)
-
-    def __call__(self, epoch: int, drawn: BatchDraw) -> Tensor:
-        """Make one step and return its loss, which the next may overwrite."""
-        lesson = self.plan.lesson
-        images = view(lesson.source, self.plan.recipe, drawn).contiguous(memory_format=memory_format(self.plan.run.precision))
-        self.images = self._kept(self.images, images)
-        if lesson.by_view:
-            self.ask = lambda shown: lesson.target(epoch, drawn, shown)
-        else:
-            self.target = self._kept(self.target, lesson.target(epoch, drawn, images))
-        return self.step()
-
-    def _step(self) -> Tensor:
-        target = self.target if self.ask is None else self.ask(self.images)
-        self.optimiser.zero_grad(set_to_none=True)
-        loss: Tensor = self.objective(self.images, target)
-        torch.autograd.backward(loss)
-        self.optimiser.step()
-        return loss.detach()
-
-    def _kept(self, place: Tensor, values: Tensor) -> Tensor:
-        """Return the values, where a recorded step reads them if there is one."""
-        return place.copy_(values) if self.step.recorded else values
+def _step_on(size: int, state: _State, plan: _Plan) -> TrainingStep:
+    """Return what makes steps on batches of one size: compiled and recorded where there are enough of them."""
+    objective = state.objective if size in state.compiled_sizes else state.objective.plain
+    enough = _steps_of(size, plan.recipe, plan.lesson.source.count) >= RECORD_FROM
+    recorder = recorder_of(plan.run.device) if enough else None
+    replayed = partial(Replayed, recorder=recorder, note=state.note)
+    return TrainingStep(plan.lesson, plan.recipe, memory_format(plan.run.precision), (objective, state.optimiser), replayed)
 
 
 def _finished(state: _State, plan: _Plan) -> Trained:
@@ -275,6 +247,7 @@ def _finished(state: _State, plan: _Plan) -> Trained:
     _check_finite(losses, 0, plan.recipe)
     if state.average:
         state.average.apply(state.network)
+    state.optimiser.zero_grad(set_to_none=True)  # gradients lie in a recording's memory, and would hold all of it
     network = state.network.to(memory_format=torch.contiguous_format).eval().requires_grad_(requires_grad=False)
     every = max(1, math.ceil(len(losses) / CURVE_POINTS))
     curve = tuple((epoch, float(loss)) for epoch, loss in enumerate(losses) if epoch % every == 0 or epoch == len(losses) - 1)
