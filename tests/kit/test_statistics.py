@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from ddbench.kit import Segments, group_statistics, segment_norms
+from ddbench.kit import Segments, group_statistics, segment_norms, statistics
+from ddbench.kit.statistics import norm_with_statistics
 
 SIZES = [3, 1, 5]
 
@@ -17,6 +18,36 @@ def drawn(*shape: int, dtype: torch.dtype = torch.float64) -> torch.Tensor:
 def test_the_gradients_of_group_statistics_are_right(groups, layout):
     inputs = drawn(6, 4, 3, 2).contiguous(memory_format=layout).requires_grad_()
     assert torch.autograd.gradcheck(lambda x: group_statistics(x, groups), (inputs,))
+
+
+@pytest.fixture
+def own_kernels(monkeypatch):
+    """A CPU with CUDA's kernel for an affine map of each channel, so that what is built on it is tested anywhere."""
+
+    def elemt(x, weight, bias, mean, invstd, _eps):
+        columns = (one.view(-1, 1, 1) for one in (mean, invstd * weight, bias))
+        mean, scale, bias = columns
+        return (x - mean) * scale + bias
+
+    monkeypatch.setattr(statistics, "OWN_AFFINE", {"cpu"})
+    monkeypatch.setattr(torch, "batch_norm_elemt", elemt)
+
+
+@pytest.mark.parametrize("groups", [1, 3])
+def test_the_gradients_by_own_kernels_are_right(own_kernels, groups):
+    inputs = drawn(6, 4, 3, 2).requires_grad_()
+    norm = torch.nn.BatchNorm2d(4).double().eval().requires_grad_(requires_grad=False)
+    for values in (norm.weight, norm.bias, norm.running_mean, norm.running_var):
+        values.copy_(drawn(4).abs() + 0.5)
+    assert torch.autograd.gradcheck(lambda x: group_statistics(x, groups), (inputs,))
+
+    def joined(x):
+        output, told = norm_with_statistics(norm, x, groups)
+        return output, *told
+
+    assert torch.autograd.gradcheck(joined, (inputs,))
+    for found, expected in zip(joined(inputs), (norm(inputs), *group_statistics(inputs, groups)), strict=True):
+        assert torch.allclose(found, expected, atol=1e-12)
 
 
 def test_group_statistics_are_those_of_each_group_alone():
