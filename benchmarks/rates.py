@@ -1,6 +1,6 @@
 """Chooses learning rates of a method on a validation cut of a dataset's train split; the test split is not read.
 
-    python benchmarks/rates.py dc dsa --rates 0.01,0.1,1 --store DIR [-o iterations=100] [--option lr]
+    python benchmarks/rates.py dc dsa --rates 0.01,0.1,1 --store DIR [--preset digits] [-o iterations=100] [--option lr]
 
 The cut becomes a dataset of its own: seven tenths of train to distil from, the rest in place of the test split. Printed is the mean
 top1 on it for each rate, over distill seeds and students; and where losses are kept, the first and the mean of the last.
@@ -58,6 +58,7 @@ def measured(method: str, options: Mapping[str, Any], given: argparse.Namespace)
         distill_seeds=given.seeds,
         eval_seeds=1,
         threads=given.threads,
+        preset=given.preset,
         options=dict(options),
     )
     mine = [record for record in made.records if record.cell.synthesizer == method]
@@ -88,6 +89,7 @@ def main() -> None:
     parser.add_argument("--protocol", default="quick-hard/1")
     parser.add_argument("--students", default="convnet3,test_resnet")
     parser.add_argument("--threads", type=int)
+    parser.add_argument("--preset", help="such as the dataset's own, which a cut of it does not take by itself")
     parser.add_argument("-o", action="append", default=[], metavar="NAME=VALUE")
     for line in lines(parser.parse_args()):
         print(line, flush=True)
