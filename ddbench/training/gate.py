@@ -133,7 +133,8 @@ def reported(*, fidelity: float, real_accuracy: float, spread: float, real_sprea
         reasons.append(
             f"class fidelity is {fidelity:.3f}, and {needed:.3f} is needed ({FIDELITY:g} of the {real_accuracy:.3f} that the "
             f"classifier reaches on real images, and above guessing): its images are not of the classes asked for; try more "
-            f"steps (-o prior.steps=…), more channels, or a larger weight of the divergence (-o prior.kl=…)"
+            f"steps (-o prior.steps=…), more channels, a larger weight of the divergence (-o prior.kl=…), or, where the prior has "
+            f"one, a classifier that guides it (-o prior.guide=…)"
         )
     if not spread >= SPREAD * real_spread:
         reasons.append(
