@@ -198,6 +198,15 @@ class BadSet(EnvironmentProblem):
     """
 
 
+class TestImagesInSet(BadSet):
+    """Images of a distilled set are images of the test split.
+
+    What to do: make the set from the train split alone; a score of this one would say nothing.
+    """
+
+    __test__: ClassVar[bool] = False  # pytest would take the name for a test class
+
+
 class UnsafeFile(EnvironmentProblem):
     """A file from elsewhere holds code, unpacks to too much, or names a place outside its folder; nothing of it was used.
 

@@ -16,6 +16,7 @@ from ddbench.costs import Cost, host, measured
 from ddbench.errors import ArtefactDamaged
 from ddbench.needs import made
 from ddbench.networks import build, count_parameters
+from ddbench.overlap import refuse_test_images
 from ddbench.records import Record
 from ddbench.stages import ExpertsStage, PriorStage, network_identity
 from ddbench.store import NUMERICS_VERSION
@@ -134,8 +135,13 @@ def _train(session: Session, stage: StudentStage, inputs: Inputs, shown: Throttl
 
 
 def _evaluate(session: Session, stage: StudentStage, inputs: Inputs, trained: Trained) -> Measured:
-    """Return what evaluators say of a trained student, the test split open meanwhile."""
+    """Return what evaluators say of a trained student, the test split open meanwhile.
+
+    Raises:
+        TestImagesInSet: The student learned from images of the test split.
+    """
     with making.unlocked(session.test):
+        refuse_test_images(inputs.distilled, session.train, session.test)
         return measuring.of_student(session, stage, (inputs.distilled, inputs.teacher), trained.network)
 
 

@@ -23,6 +23,7 @@ LINES = [
         "distilling",
         "students",
         "measuring",
+        "overlap",
         "runner",
         "place",
         "planning",
