@@ -30,6 +30,9 @@ CONTROL = "random"
 CONTROL_DRAWS = 3
 """Distill seeds of the control at least: with one draw, 'beats random' would be false one time in five."""
 
+ALWAYS = ("top1", "storage")
+"""Evaluators that every cell has: a score without the bytes it took is no comparison."""
+
 DEFAULT_WAY = "scratch"
 """How a teacher is got where only a network is named."""
 
@@ -64,7 +67,8 @@ class Request:
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     compile: Literal["auto", "on", "off"] = "auto"
     threads: int | None = None
-    evaluators: tuple[str, ...] = ("top1", "storage")
+    evaluators: tuple[str, ...] = ()
+    """What is measured besides `ALWAYS`."""
     max_label_bytes: int | None = None
     view_seed: int = 0
     smoke: float | None = None
@@ -242,12 +246,15 @@ def methods(request: Request, plugins: Plugins, facts: DatasetFacts, measured: S
 def evaluators(request: Request, plugins: Plugins, facts: DatasetFacts) -> list[BoundPart]:
     """Return what measures, with options: presets, and what a suite and the command line say under an evaluator's name.
 
+    `ALWAYS` comes first, then what was asked for by name, so that the order in which it was asked for changes no key.
+
     Raises:
         UnknownName: An evaluator is unknown.
         BadOption: An option of one is unknown or out of bounds.
     """
     found = []
-    for entry in (plugins.get("evaluator", name) for name in request.evaluators):
+    names = (*ALWAYS, *sorted({*request.evaluators} - {*ALWAYS}))
+    for entry in (plugins.get("evaluator", name) for name in names):
         layers = [*_preset_layers(entry, request, facts), *_under(entry.name, request)]
         found.append(BoundPart(entry, resolve(entry.value.options, layers, owner=f"evaluator {entry.name!r}")))
     return found

@@ -115,6 +115,16 @@ class TestSplitTouched(DdbenchError):
     __test__: ClassVar[bool] = False  # pytest would take the name for a test class
 
 
+class TestImagesInSet(DdbenchError):
+    """Images of a distilled set are images of the test split.
+
+    What to do: make the set from the train split alone; a score of this one would say nothing.
+    """
+
+    exit_code: ClassVar[int] = 1
+    __test__: ClassVar[bool] = False  # pytest would take the name for a test class
+
+
 class SpecialValue(DdbenchError):
     """A stage produced NaN or infinity, and its result would be worthless.
 
@@ -196,15 +206,6 @@ class BadSet(EnvironmentProblem):
 
     What to do: bring images and labels as the message says, for the dataset that they were distilled from.
     """
-
-
-class TestImagesInSet(BadSet):
-    """Images of a distilled set are images of the test split.
-
-    What to do: make the set from the train split alone; a score of this one would say nothing.
-    """
-
-    __test__: ClassVar[bool] = False  # pytest would take the name for a test class
 
 
 class UnsafeFile(EnvironmentProblem):

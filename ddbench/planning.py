@@ -219,8 +219,9 @@ class _Planner:
         self._refuse_large_labels(planned)
         stages = tuple(self._stages(planned))
         threads = self._threads(planned)
-        whole = Plan(request, self.data, defaults, self.place, threads, tuple(planned), stages, tuple(self.notes))
-        return replace(whole, notes=(*whole.notes, *self._cheaper(whole.expected_s, way[0])))
+        notes = (*self.notes, *self._trained_again(planned))
+        whole = Plan(request, self.data, defaults, self.place, threads, tuple(planned), stages, notes)
+        return replace(whole, notes=(*notes, *self._cheaper(whole.expected_s, way[0])))
 
     def _not_here(self) -> Iterator[str]:
         """Give the note that nothing can be run yet, where the dataset is an outline."""
@@ -239,6 +240,23 @@ class _Planner:
         presets = coordinates.presets_of(way)
         if expected_s > LONG_S and self.request.preset is None and CHEAP in presets:
             yield f"this takes hours; cheaper: --preset {CHEAP} ({presets[CHEAP].title})"
+
+    def _trained_again(self, planned: list[PlannedCell]) -> Iterator[str]:
+        """Give the note that students are trained again because of what is measured besides, where the store has them without."""
+        besides = [measure for measure in self.request.evaluators if measure not in coordinates.ALWAYS]
+        if besides:
+            usual = (
+                replace(one.stage, evaluators=[measure for measure in one.stage.evaluators if measure.name in coordinates.ALWAYS])
+                for one in planned
+                if not one.stored
+            )
+            count = sum(self._has_record(stage) for stage in usual)
+            if count:
+                which = "1 student is" if count == 1 else f"{count} students are"
+                yield f"{which} trained again for {', '.join(besides)}: records are in the store, trained networks are not kept"
+
+    def _has_record(self, stage: StudentStage) -> bool:
+        return (self.workspace.store.root / "records" / f"{stage.key}.json").is_file()
 
     def _threads(self, planned: list[PlannedCell]) -> int:
         """Return the threads of a process: all of them, or one where steps are so small that two cells side by side are faster.
@@ -322,8 +340,8 @@ class _Planner:
         stage = StudentStage(
             cell, distilled, answers, labels, self._family(cell.network), evaluators, precision, self.request.view_seed
         )
-        stored = (self.workspace.store.root / "records" / f"{stage.key}.json").is_file()
-        return PlannedCell(cell, stage, stored, seconds_of(work, precision, self.place.abilities), small=_is_small(work))
+        seconds = seconds_of(work, precision, self.place.abilities)
+        return PlannedCell(cell, stage, self._has_record(stage), seconds, small=_is_small(work))
 
     def _measure(self, part: BoundPart, cell: Cell) -> Measure:
         """Return an evaluator with the stages that make its needs; a teacher it asks for is no part of the cell."""

@@ -20,6 +20,7 @@ from ddbench.workspace import open_workspace
 
 HARD = {"protocol": "quick-hard/1", "students": ["convnet1-w32"], "eval_seeds": 1, "ipc": 2, "smoke": 0.02, "threads": 1}
 TEACHER = {"teacher": "convnet1-bn-w32", "options": {"teacher.epochs": 1}}
+STORAGE = ["image_bytes", "label_bytes", "extra_bytes", "total_bytes", "real_ratio"]
 OF_SETS = {**HARD, **TEACHER, "eval_seeds": 2, "evaluators": ["top1", "diversity", "embeddings"]}
 
 
@@ -53,7 +54,7 @@ def test_an_evaluators_options_come_in_layers_and_carry_their_sources():
         options={"attack.steps": "3"},
         shared={"attack.steps": 5, "attack.epsilon": 0.1, "calibration.bins": 20},
     )
-    attack, calibration = evaluators(request, Plugins(()), facts)
+    _, _, attack, calibration = evaluators(request, Plugins(()), facts)
     assert (attack.options.values.steps, attack.options.sources["steps"]) == (3, "command line")
     assert (attack.options.values.epsilon, attack.options.sources["epsilon"]) == (0.1, "suite")
     assert attack.options.sources["restarts"] == "default"
@@ -62,7 +63,7 @@ def test_an_evaluators_options_come_in_layers_and_carry_their_sources():
 
 def test_a_preset_sets_an_evaluators_options():
     facts = planned(**HARD).facts
-    (attack,) = evaluators(Request(("random",), evaluators=("attack",), preset="imagenet"), Plugins(()), facts)
+    _, _, attack = evaluators(Request(("random",), evaluators=("attack",), preset="imagenet"), Plugins(()), facts)
     assert attack.options.values.epsilon == pytest.approx(4 / 255)
     assert attack.options.sources["epsilon"].startswith("preset imagenet: 4/255")
 
@@ -72,7 +73,11 @@ def test_a_preset_sets_an_evaluators_options():
     [
         ({"calibration.bin": 20}, BadOption, "evaluator 'calibration' has no option 'bin'"),
         ({"calibration.bins": 0}, BadOption, "evaluator 'calibration', option 'bins'"),
-        ({"attack.steps": 3}, BadOption, "is for 'attack', which is not in this run; it has: calibration, random, teacher"),
+        (
+            {"attack.steps": 3},
+            BadOption,
+            "is for 'attack', which is not in this run; it has: calibration, random, storage, teacher, top1",
+        ),
     ],
 )
 def test_an_option_that_fits_no_evaluator_of_the_run_is_refused(options, error, sentence):
@@ -97,6 +102,22 @@ def test_an_evaluator_without_options_enters_a_key_as_it_did_before_there_were_a
     assert measure.label == "top1 1"
 
 
+def test_what_is_asked_for_twice_or_in_another_order_leaves_a_key_as_it_is_and_bytes_are_always_counted():
+    plain = keys(**HARD)
+    assert keys(**HARD, evaluators=["storage", "top1"]) == keys(**HARD, evaluators=["top1"]) == plain
+    both = keys(**HARD, evaluators=["calibration", "attack"])
+    assert keys(**HARD, evaluators=["top1", "attack", "calibration"]) == both
+    assert not set(both) & set(plain)
+
+
+def test_a_plan_tells_how_many_students_are_trained_again_for_what_is_measured_besides(store):
+    ddbench.run("random", store=store, **HARD)
+    assert not [note for note in planned(store=store, **HARD, evaluators=["top1"]).notes if "again" in note]
+    (note,) = planned(store=store, **HARD, evaluators=["calibration"]).notes
+    assert note == "3 students are trained again for calibration: records are in the store, trained networks are not kept"
+    assert not planned(store=store, **HARD | {"eval_seeds": 1}, evaluators=["calibration"]).cells[0].stored
+
+
 def test_every_evaluator_of_students_is_asked_about_one_trained_student(store, monkeypatch):
     from ddbench import students
 
@@ -107,12 +128,13 @@ def test_every_evaluator_of_students_is_asked_about_one_trained_student(store, m
     asked = ["top1", "calibration", "corruption", "attack"]
     record = ddbench.run("random", store=store, **HARD, evaluators=asked, options=options).records[0]
     assert len(trained) == 3
-    names = ["top1", "ece", "nll", "brier", "corruption_top1", "corruption_top1.contrast", "attack_top1", "attack_clean_top1"]
+    attacked, corrupted = ["attack_top1", "attack_clean_top1"], ["corruption_top1", "corruption_top1.contrast"]
+    names = ["top1", *STORAGE, *attacked, "ece", "nll", "brier", *corrupted]
     assert [metric.name for metric in record.metrics] == names
-    assert record.metrics[1].evaluator == "calibration 1 bins=20"
+    assert record.metrics[names.index("ece")].evaluator == "calibration 1 bins=20"
     assert record.evaluators["calibration"].options.sources == {"bins": "command line"}
     assert record.evaluators["top1"].options.values == {}
-    assert {block.name for block in record.plugins if block.kind == "evaluator"} == set(asked)
+    assert {block.name for block in record.plugins if block.kind == "evaluator"} == {*asked, "storage"}
     sidecar = np.load(io.BytesIO((store / "records" / f"{record.key}.npz").read_bytes()))
     assert sidecar["corruption.top1"].shape == (1, 1)
     assert record.metric("attack_top1") <= record.metric("attack_clean_top1")
@@ -143,6 +165,7 @@ def test_a_set_is_measured_once_for_all_its_students_and_the_teacher_for_it_is_n
     assert len({record.evaluators["diversity"].key for record in records}) == 3
     assert [metric.name for metric in records[0].metrics] == [
         "top1",
+        *STORAGE,
         "within_class_distance",
         "coverage",
         "nearest_real",

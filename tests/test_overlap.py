@@ -76,7 +76,9 @@ def test_an_image_that_stands_in_both_splits_is_train_s_own(digits):
             found[index == 0] = test.images(PLACES[:1])
             return found
 
-    refuse_test_images(a_set(test.images(PLACES[:1])), Twin(open_dataset("digits", roots=[], sources=Plugins(()).all("dataset"))), test)
+    refuse_test_images(
+        a_set(test.images(PLACES[:1])), Twin(open_dataset("digits", roots=[], sources=Plugins(()).all("dataset"))), test
+    )
 
 
 def test_every_image_of_many_is_found_as_a_plain_comparison_finds_them(digits):
@@ -100,7 +102,18 @@ def test_evaluate_refuses_such_a_set_with_one_sentence_and_keeps_no_record(digit
     chosen = torch.cat([(labels == label).nonzero().flatten()[:1] for label in range(10)])
     save_file({"images": test.images(chosen), "labels": labels[chosen]}, tmp_path / "set.safetensors")
     asked = ["evaluate", str(tmp_path / "set.safetensors"), "--protocol", "quick-hard/1", "--students", "convnet1-w32"]
-    few = ["--eval-seeds", "1", "--smoke", "0.02", "--threads", "1", "--no-class-check", "--store", str(tmp_path / "store"), "--json"]
+    few = [
+        "--eval-seeds",
+        "1",
+        "--smoke",
+        "0.02",
+        "--threads",
+        "1",
+        "--no-class-check",
+        "--store",
+        str(tmp_path / "store"),
+        "--json",
+    ]
     result = CliRunner().invoke(app, [*asked, *few])
     assert result.exit_code != 0
     assert "10 of the 10 images of the set" in result.stderr

@@ -71,7 +71,7 @@ def run_command(names: Names) -> str:
     return {
         "synthesizer": f"ddbench run {name}",
         "teacher": f"ddbench run dwa --teacher {name}",
-        "evaluator": f"ddbench run random --evaluators top1,{name}",
+        "evaluator": f"ddbench run random --evaluators {name}",
         "dataset": f"ddbench run random --dataset {name}",
         "prior": f"ddbench run glad -o prior={name}",
         "objective": f"ddbench run glad -o objective={name} -o prior=pixel",

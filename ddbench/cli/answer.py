@@ -38,7 +38,7 @@ def answer(outcome: "Outcome", planned: "Plan", store: "Store", *, as_json: bool
     from ddbench.report.tables import summary
 
     sidecars = Sidecars({record.key: store.root / "records" / f"{record.key}.npz" for record in outcome.records})
-    tables = summary(outcome.records, metric=_metric(planned.request.evaluators), code="any", sidecars=sidecars)
+    tables = summary(outcome.records, code="any", sidecars=sidecars)
     first = _first_records(outcome, planned)
     if as_json:
         write_json(_json(outcome, tables_as_json(tables), [_places(record, store) for record in first]))
@@ -63,11 +63,6 @@ def _json(outcome: "Outcome", tables: list[dict[str, Any]], made: list[dict[str,
         "damaged": outcome.damaged,
         "made": made,
     }
-
-
-def _metric(evaluators: tuple[str, ...]) -> str:
-    """Return the metric of the table: top1 unless it was not evaluated."""
-    return "top1" if "top1" in evaluators else evaluators[0]
 
 
 def _first_records(outcome: "Outcome", planned: "Plan") -> "list[Record]":

@@ -81,7 +81,9 @@ CompileFlag = Annotated[Compile, typer.Option("--compile", help="Compile where t
 
 ThreadsFlag = Annotated[int | None, typer.Option("--threads", metavar="N", min=1, help="CPU threads.")]
 
-EvaluatorsFlag = Annotated[str | None, typer.Option("--evaluators", metavar="A,B", help="What is measured. Default: top1,storage.")]
+EvaluatorsFlag = Annotated[
+    str | None, typer.Option("--evaluators", metavar="A,B", help="What is measured besides top1 and storage.")
+]
 
 LabelBytesFlag = Annotated[
     int | None, typer.Option("--max-label-bytes", metavar="N", min=1, help="Refuse stored soft labels above this size.")

@@ -100,7 +100,7 @@ def command(record: Record, evaluator: str | None = None) -> str:
         hand = [key for key, source in sorted(block.sources.items()) if source in {"command line", "suite"}]
         words += [word for key in hand for word in ("-o", f"{prefix}{key}={json.dumps(block.values[key])}")]
     if evaluator:
-        words += ["--evaluators", ",".join(dict.fromkeys(["top1", "storage", evaluator]))]
+        words += ["--evaluators", evaluator]
     return " ".join(words)
 
 

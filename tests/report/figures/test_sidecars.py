@@ -62,7 +62,7 @@ def test_a_record_that_was_not_measured_is_told_with_the_command_that_measures(t
     record = a_record(synthesizer="dwa", ipc=5, options=options)
     expected = "ddbench run dwa --dataset digits --ipc 5 --protocol quick-hard/1 --students ddbench/convnet3 -o rho=0.1"
     assert command(record) == expected
-    with pytest.raises(DataMissing, match=f"make it with: {expected} --evaluators top1,storage,diversity"):
+    with pytest.raises(DataMissing, match=f"make it with: {expected} --evaluators diversity"):
         Sidecars(Store(tmp_path)).kept(record, "diversity")
 
 
