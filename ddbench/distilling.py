@@ -21,6 +21,12 @@ from ddbench.making import Session, all_notes, common_card, file_metadata, forge
 from ddbench.needs import made
 from ddbench.seeding import generator_for
 
+DTYPES = (
+    'uint8 is for space="uint8", float32 for "unit" (from 0 to 1), "normalised" (by the dataset\'s mean and std) and "zca": round, '
+    "convert, or name the space in JobResult"
+)
+"""What a job's images may be."""
+
 if TYPE_CHECKING:
     from ddbench.api.dataset import DatasetFacts
     from ddbench.api.synthesizer import Job, JobResult
@@ -131,12 +137,16 @@ def check_result(stage: DistilledStage, job: Job, result: JobResult) -> None:
     if tuple(images.shape) != (len(job.labels), *stage.facts.shape):
         raise PluginFailed(f"{who}: images are {tuple(images.shape)}, not {(len(job.labels), *stage.facts.shape)}")
     if images.dtype != (torch.uint8 if result.space == "uint8" else torch.float32):
-        raise PluginFailed(f"{who}: images in space {result.space!r} are {images.dtype}; uint8 or float32 is meant")
+        raise PluginFailed(f"{who}: images are {_short(images.dtype)} and said to be in space {result.space!r}; {DTYPES}")
     if images.is_floating_point() and not bool(images.isfinite().all()):
         raise SpecialValue(f"{who}: images hold NaN or infinity; try a smaller learning rate (-o lr=…) or --precision fp32")
     if result.space == "unit" and (images.amin() < 0 or images.amax() > 1):
         raise PluginFailed(f"{who}: images in space 'unit' leave [0, 1]")
     _check_soft(who, result, stage.facts)
+
+
+def _short(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def _check_soft(who: str, result: JobResult, facts: DatasetFacts) -> None:

@@ -55,8 +55,8 @@ def refuse_test_images(distilled: DistilledSet, train: TrainSplit, test: TestSpl
     if len(found):
         named = ", ".join(str(position) for position in found[:NAMED].tolist()) + (", …" if len(found) > NAMED else "")
         raise TestImagesInSet(
-            f"{len(found)} of the {len(pixels)} images of the set (at {named}) are in the test split of {train.facts.name} and not in "
-            "its train split, so that a score would say nothing; make the set from the train split alone"
+            f"{len(found)} of the {len(pixels)} images of the set (at {named}) are in the test split of {train.facts.name} and not "
+            "in its train split, so that a score would say nothing; make the set from the train split alone"
         )
 
 

@@ -68,7 +68,7 @@ def test_what_rounding_and_noise_below_the_bound_leave_is_found_and_more_is_not(
 
 
 def test_an_image_that_stands_in_both_splits_is_train_s_own(digits):
-    train, test = digits
+    _, test = digits
 
     class Twin(HeldSplit):
         def images(self, index):

@@ -62,13 +62,13 @@ def check(wanted: Wanted, plugins: Plugins) -> list[Finding]:
         UnknownName: Nothing has the name, registered or failed.
         EnvironmentProblem: pytest is not installed.
     """
+    if find_spec("pytest") is None:  # before anything of ddbench.testing is imported, which needs it
+        raise EnvironmentProblem("the checks are tests, which need pytest, and it is not installed; run: pip install pytest")
     entries = found(wanted.name, wanted.kind, plugins)
     plain = [*_load_errors(wanted.name, entries, plugins), *_looked_at(entries, plugins)]
     if not plain:
         known = {known for kind in KINDS for known in plugins.names(kind)}
         raise UnknownName(wanted.kind or "plugin", wanted.name, known, see="ddbench list plugins")
-    if find_spec("pytest") is None:
-        raise EnvironmentProblem("the checks are tests, which need pytest, and it is not installed; run: pip install pytest")
     return [*(one for one in plain if wanted.only in one.check), *_tested(entries, plugins, wanted)]
 
 

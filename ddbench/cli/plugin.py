@@ -105,7 +105,9 @@ def report(found: "Sequence[Finding]") -> str:
     for thing in dict.fromkeys(one.thing for one in found):
         rows = [(marks[one.status], one.check, _seconds(one.seconds)) for one in found if one.thing == thing]
         blocks.append(f"{thing}\n{columns(rows, indent=2)}")
-    blocks += [_told(one) for one in found if one.status in {"problem", "note"}]
+    told = [one for one in found if one.status in {"problem", "note"}]
+    alike = {_alike(one): [other for other in told if _alike(other) == _alike(one)] for one in told}
+    blocks += [_told(several) for several in alike.values()]
     counts = {status: sum(one.status == status for one in found) for status in marks}
     blocks.append(", ".join(f"{count} {status}" for status, count in counts.items() if count))
     return "\n\n".join(blocks)
@@ -115,7 +117,14 @@ def _seconds(seconds: float) -> str:
     return f"{seconds:.1f} s" if seconds >= 0.05 else ""
 
 
-def _told(one: "Finding") -> str:
-    lines = [f"{one.status.upper()} {one.thing}: {one.check}", f"  {one.message}"]
+def _alike(one: "Finding") -> tuple[str, ...]:
+    """Return what findings have in common that are told once: checks may meet one error in one place."""
+    return one.status, one.thing, one.message, one.where, one.advice
+
+
+def _told(several: "Sequence[Finding]") -> str:
+    one, more = several[0], len(several) - 1
+    which = one.check if not more else f"{one.check}; and {more} more check{'s' if more > 1 else ''} met the same"
+    lines = [f"{one.status.upper()} {one.thing}: {which}", f"  {one.message}"]
     lines += [f"  at {one.where}"] if one.where else []
     return "\n".join([*lines, f"  What to do: {one.advice}"])

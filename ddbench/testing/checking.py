@@ -16,7 +16,7 @@ from uuid import uuid4
 
 import pytest
 
-from ddbench.errors import BadOption, EnvironmentProblem
+from ddbench.errors import BadOption, DdbenchError, EnvironmentProblem
 from ddbench.testing import (
     Bench,
     DatasetConformance,
@@ -50,6 +50,9 @@ KITS: Mapping[str, tuple[type[Any], str]] = {
 
 CHEAP = {"iterations": 3, "epochs": 3}
 """What options of these names are set to where nobody says otherwise: the contracts do not depend on how long a method works."""
+
+RAISED = "Put right what the message says; what the check itself looks at can be told only then."
+"""What to do where a check met an error of ddbench's own on its way, whose sentence says more than the check's advice would."""
 
 Status = Literal["ok", "problem", "skipped", "note"]
 
@@ -196,8 +199,10 @@ class Collector:
             return Finding(self.thing, check, "skipped", str(why), seconds=call.duration)
         if call.excinfo is None:
             return Finding(self.thing, check, "ok", seconds=call.duration)
-        advice = " ".join((item.function.__doc__ or "").split())
-        return Finding(self.thing, check, "problem", told(call.excinfo.value), advice, self._where(call.excinfo), call.duration)
+        error = call.excinfo.value
+        own = " ".join((item.function.__doc__ or "").split())
+        advice = RAISED if isinstance(error, DdbenchError) else own
+        return Finding(self.thing, check, "problem", told(error), advice, self._where(call.excinfo), call.duration)
 
     def _where(self, caught: pytest.ExceptionInfo[BaseException]) -> str:
         places = [frame for frame in caught.traceback if Path(str(frame.path)).is_relative_to(self.own)]

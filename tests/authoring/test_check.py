@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,8 @@ from typer.testing import CliRunner
 from ddbench import testing
 from ddbench.authoring.check import Wanted, check
 from ddbench.cli.app import app
-from ddbench.errors import BadOption, BadRequest, EnvironmentProblem, NameClash, UnknownName
+from ddbench.cli.plugin import report
+from ddbench.errors import BadOption, BadRequest, NameClash, UnknownName
 from ddbench.plugins import Plugins
 from ddbench.testing.checking import KITS, sentence
 from plugin_faults import FAULTS, SOUND, instead
@@ -100,10 +103,25 @@ def test_an_unknown_name_suggests_and_one_of_two_kinds_asks_which(tmp_path):
         check(Wanted("random"), plugins)
 
 
-def test_without_pytest_one_sentence_says_so(monkeypatch):
-    monkeypatch.setattr("ddbench.authoring.check.find_spec", lambda name: None)
-    with pytest.raises(EnvironmentProblem, match="pip install pytest"):
-        check(Wanted("dwa"), Plugins(()))
+@pytest.mark.parametrize("name", ["dwa", "mine"])
+def test_without_pytest_one_sentence_says_so(tmp_path, name):
+    """In a process of its own, where pytest cannot be imported; of a plugin that loads and of one that does not."""
+    (tmp_path / "mine.py").write_text("import nowhere_at_all\n")
+    asked = f"plugin check {name} --plugins-dir {tmp_path}".split()
+    code = f"import sys; sys.modules['pytest'] = None; from ddbench.cli.app import main; sys.argv[1:] = {asked}; main()"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert ran.returncode == 3
+    assert ran.stderr.splitlines()[-1].endswith("run: pip install pytest")
+    assert "Traceback" not in ran.stderr
+
+
+def test_one_error_that_many_checks_meet_is_told_once_and_its_own_sentence_is_what_to_do(checked):
+    found = problems(checked(instead("JobResult(pixels.to_uint8(x), labels)", "JobResult(x, labels)")))
+    assert len(found) > 5
+    told = report(found)
+    assert told.count("images are float32 and said to be in space 'uint8'") == 1
+    assert f"and {len(found) - 1} more checks met the same" in told
+    assert 'float32 for "unit"' in told
 
 
 @pytest.mark.parametrize("kind", KITS)
