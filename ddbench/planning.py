@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ddbench.api.dataset import DatasetDefaults, DatasetFacts
     from ddbench.api.network import NetworkFamily, NetworkSpec
     from ddbench.api.protocol import ProtocolSpec
+    from ddbench.api.synthesizer import Job
     from ddbench.plugins import Entry
     from ddbench.training.work import Work
     from ddbench.workspace import Workspace
@@ -286,9 +287,20 @@ class _Planner:
             for variant in filter(None, (method, coordinates.zero_iterations(method))):
                 role: coordinates.Role = "asked" if asked and variant is method else "control"
                 needed = choice if self.recipe.needs_teacher or self._asks_teacher(variant) else None
+                sets = self._different_sets(variant, ipc, seeds[0])
                 for student in students:
                     first = Cell(variant, self.facts, ipc, needed, student, self.recipe, 0, 0, role)
-                    yield from coordinates.expand(first, seeds)
+                    yield from coordinates.expand(first, (sets, seeds[1]))
+
+    def _different_sets(self, method: Method, ipc: int, asked: int) -> int:
+        """Return how many of the sets asked for are different: one where a method plans the same jobs for every distill seed."""
+        if asked == 1 or self._jobs(method, ipc, 0) != self._jobs(method, ipc, 1):
+            return asked
+        self.notes[f"{method.name} draws nothing: every distill seed would give the same set, and one is made"] = None
+        return 1
+
+    def _jobs(self, method: Method, ipc: int, seed: int) -> list[Job]:
+        return list(method.synthesizer.jobs(method.options.values, self.facts, ipc, seed))
 
     def _recipe(self) -> ProtocolSpec:
         entry = self.plugins.get("protocol", self.request.protocol or self.defaults.protocol)

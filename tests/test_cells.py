@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+import ddbench
 from ddbench import DatasetFacts
 from ddbench.cells import (
     Cell,
@@ -148,3 +149,13 @@ def test_only_methods_that_start_from_a_prior_get_a_zero_iterations_control_of_t
     control = zero_iterations(Method(replace(dwa.entry, value=FromPrior()), options))
     assert control.options.values.iterations == 0
     assert control.options.sources["iterations"] == "control"
+
+
+@pytest.mark.parametrize(("name", "sets"), [("herding", 1), ("kcenter", 1), ("full", 1), ("noise", 3), ("dm", 3)])
+def test_a_method_that_draws_nothing_has_one_set_and_a_plan_says_so(name, sets, tmp_path):
+    asked = {"students": ["convnet1-w32"], "protocol": "quick-hard/1", "ipc": 1, "distill_seeds": 3, "eval_seeds": 2}
+    planned = ddbench.plan(name, store=tmp_path, **asked)
+    seeds = [(one.cell.distill_seed, one.cell.eval_seed) for one in planned.cells if one.cell.synthesizer == name]
+    assert seeds == [(distill, evaluation) for distill in range(sets) for evaluation in range(2)]
+    assert any(note.startswith(f"{name} draws nothing") for note in planned.notes) is (sets == 1)
+    assert {one.cell.distill_seed for one in planned.cells if one.cell.synthesizer == "random"} == {0, 1, 2}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ddbench import Context, DatasetFacts, Job, JobResult, Need, NoOptions, Options, Synthesizer
+from ddbench_plugins.baselines.planning import NO_SEED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -15,7 +16,7 @@ CHUNK = 1000
 
 
 class Full(Synthesizer):
-    """Every train image once, as uint8. `ipc` is ignored, and every distill seed gives the same set."""
+    """Every train image once, as uint8. `ipc` is ignored, and there is one set: nothing is drawn."""
 
     name = "full"
     version = 1
@@ -29,7 +30,7 @@ class Full(Synthesizer):
 
     def jobs(self, o: Options, facts: DatasetFacts, ipc: int, seed: int) -> Sequence[Job]:
         """One job per chunk of a class, in the order of the classes."""
-        return [Job(index, (label,) * (stop - begin), seed) for index, (label, begin, stop) in enumerate(_chunks(facts))]
+        return [Job(index, (label,) * (stop - begin), NO_SEED) for index, (label, begin, stop) in enumerate(_chunks(facts))]
 
     def stack(self, o: Options, facts: DatasetFacts) -> int:
         return 1

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 from pydantic import Field
 
 from ddbench import Context, DatasetFacts, Job, JobResult, Need, Options, Synthesizer, jobs_per_image_index
-from ddbench_plugins.baselines.planning import jobs_in_memory, refuse_small_classes
+from ddbench_plugins.baselines.planning import NO_SEED, jobs_in_memory, refuse_small_classes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -25,8 +25,7 @@ class HerdingOptions(Options):
 class Herding(Synthesizer):
     """Greedy mean matching within each class (Welling 2009; Rebuffi et al. 2017, iCaRL, algorithm 4), as uint8.
 
-    Nothing is drawn: two distill seeds give the same set, and only another teacher gives another one.
-    The spread over its distill seeds is therefore zero and says nothing.
+    Nothing is drawn: every distill seed would give the same set, so that one is made; only another teacher gives another one.
     """
 
     name = "herding"
@@ -46,7 +45,7 @@ class Herding(Synthesizer):
             NotEnoughImages: A class holds fewer than `ipc` train images.
         """
         refuse_small_classes(facts, ipc, self.name)
-        return jobs_per_image_index(facts, ipc, seed)
+        return jobs_per_image_index(facts, ipc, NO_SEED)
 
     def stack(self, o: Options, facts: DatasetFacts) -> int:
         """Return how many jobs share one pass over the features: all of them, unless their images are too large to hold."""

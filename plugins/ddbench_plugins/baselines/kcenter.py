@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ddbench import Context, DatasetFacts, Job, JobResult, Need, NoOptions, Options, Synthesizer, jobs_per_image_index
-from ddbench_plugins.baselines.planning import jobs_in_memory, refuse_small_classes
+from ddbench_plugins.baselines.planning import NO_SEED, jobs_in_memory, refuse_small_classes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -18,8 +18,8 @@ class KCenter(Synthesizer):
     """Greedy k-centre within each class (Gonzalez 1985; Sener and Savarese 2018), as uint8.
 
     The first centre is the image nearest to the class mean; each further one is the image farthest from the centres
-    so far. Nothing is drawn: two distill seeds give the same set, and only another teacher gives another one.
-    The spread over its distill seeds is therefore zero and says nothing.
+    so far. Nothing is drawn: every distill seed would give the same set, so that one is made; only another teacher gives
+    another one.
     """
 
     name = "kcenter"
@@ -39,7 +39,7 @@ class KCenter(Synthesizer):
             NotEnoughImages: A class holds fewer than `ipc` train images.
         """
         refuse_small_classes(facts, ipc, self.name)
-        return jobs_per_image_index(facts, ipc, seed)
+        return jobs_per_image_index(facts, ipc, NO_SEED)
 
     def stack(self, o: Options, facts: DatasetFacts) -> int:
         """Return how many jobs share one pass over the features: all of them, unless their images are too large to hold."""

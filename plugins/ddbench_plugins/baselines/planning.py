@@ -10,6 +10,9 @@ from ddbench.errors import NotEnoughImages
 if TYPE_CHECKING:
     from ddbench import DatasetFacts
 
+NO_SEED = 0
+"""Of jobs that draw nothing: planned without the distill seed, one set is made, however many are asked for."""
+
 GROUP_BYTES = 2 * 2**30
 """Images held at once; below it, one pass over the teacher's features serves the whole set."""
 
