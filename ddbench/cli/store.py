@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ddbench.cli.garbage import Garbage
+    from ddbench.records import Record
     from ddbench.store import Store
 
 store = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="See what the store holds, and clear what can go.")
@@ -106,7 +107,7 @@ def _entries(where: "Store", kind: str) -> list[dict[str, object]]:
     from ddbench.store import KINDS
 
     if kind == "records":
-        return [{"key": record.key, "what": _cell_text(dict(record.cell))} for record in where.records()]
+        return [_record(where, record) for record in sorted(where.records(), key=finished, reverse=True)]
     if kind == "failures":
         return [
             {"key": failure.get("key", ""), "what": f"{failure.get('error')}: {failure.get('message')}"}
@@ -115,6 +116,33 @@ def _entries(where: "Store", kind: str) -> list[dict[str, object]]:
     if kind not in KINDS:
         raise UnknownName("kind", kind, [*KINDS, "records", "failures"], see="ddbench store list")
     return [_artefact(where, kind, key) for key in where.keys(kind)]
+
+
+def finished(record: "Record") -> tuple[str, str]:
+    """Return when a record was finished, by which lists are sorted, and its key."""
+    return record.time.get("finished", ""), record.key
+
+
+def _record(where: "Store", record: "Record") -> dict[str, object]:
+    """Return a record as a list shows it: its coordinate, what was set by hand, score, when it was made, level."""
+    top1 = next((metric.value for metric in record.metrics if metric.name == "top1"), None)
+    day = record.time.get("finished", "")[:16].replace("T", " ")
+    score = "" if top1 is None else f"top1 {100 * top1:.1f}"
+    level = where.standing(record).level + (" · smoke" if record.smoke else "")
+    what = _cell_text(dict(record.cell), _by_hand(record))
+    return {"key": record.key, "what": what, "top1": score, "finished": day, "level": level}
+
+
+def _by_hand(record: "Record") -> str:
+    """Return the options that somebody set by hand, and evaluators besides the usual ones."""
+    words = [
+        f"{'' if owner == 'synthesizer' else f'{owner}.'}{name}={block.texts[name]}"
+        for owner, block in record.options.items()
+        for name, source in block.sources.items()
+        if source in {"command line", "suite"}
+    ]
+    words += [f"+{name}" for name in record.evaluators if name not in {"top1", "storage"}]
+    return " ".join(words)
 
 
 def _artefact(where: "Store", kind: str, key: str) -> dict[str, object]:
@@ -130,9 +158,10 @@ def _artefact(where: "Store", kind: str, key: str) -> dict[str, object]:
     return {"key": key, "bytes": size, "what": " · ".join(str(word) for word in words if word)}
 
 
-def _cell_text(cell: dict[str, object]) -> str:
-    names = ("synthesizer", "dataset", "ipc", "student", "protocol")
-    return " · ".join([*(str(cell[name]) for name in names), f"seeds {cell['distill_seed']}, {cell['eval_seed']}"])
+def _cell_text(cell: dict[str, object], by_hand: str) -> str:
+    method = f"{cell['synthesizer']} {by_hand}".rstrip()
+    names = ("dataset", "ipc", "student", "protocol")
+    return " · ".join([method, *(str(cell[name]) for name in names), f"seeds {cell['distill_seed']}, {cell['eval_seed']}"])
 
 
 def _cell(name: str, value: object) -> str:

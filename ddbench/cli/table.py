@@ -9,11 +9,14 @@ from ddbench.cli import flags
 from ddbench.cli.output import console, say, write
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from ddbench.records import Record
     from ddbench.report.sheets import Sheet
     from ddbench.report.tables import Table
+
+CONTROL = "random"
+"""What every method is compared with."""
 
 SUFFIXES = {".md": "md", ".csv": "csv", ".tex": "latex", ".json": "json"}
 
@@ -23,6 +26,8 @@ def table(  # noqa: PLR0913 - a parameter per flag
     dataset: Annotated[str | None, typer.Option(help="Only this dataset.")] = None,
     protocol: Annotated[str | None, typer.Option(help="Only this protocol.")] = None,
     ipc: Annotated[int | None, typer.Option(metavar="N", min=1, help="Only this many images per class.")] = None,
+    methods: Annotated[str | None, typer.Option(metavar="A,B", help="Only these methods, and random.")] = None,
+    students: Annotated[str | None, typer.Option(metavar="A,B", help="Only these students: convnet3, ddbench/convnet3.")] = None,
     suite: Annotated[Path | None, typer.Option(metavar="FILE", help="Only the cells of a suite that was run.")] = None,
     format: Annotated[flags.Format | None, typer.Option(help="Default: rich, or what the suffix of --out says.")] = None,  # noqa: A002
     metric: Annotated[str, typer.Option(help="The metric shown.")] = "top1",
@@ -47,6 +52,7 @@ def table(  # noqa: PLR0913 - a parameter per flag
     Every dataset, ipc, protocol, label regime and resolution has a table of its own.
     """
     from ddbench.report.axes import along
+    from ddbench.report.levels import with_levels
     from ddbench.report.sources import load
     from ddbench.report.tables import summary
     from ddbench.settings import load_settings
@@ -58,9 +64,13 @@ def table(  # noqa: PLR0913 - a parameter per flag
         say(problem)
     names = _of_suite(suite, where.root)
     ours = [record for record in loaded.records if names is None or record.key in names]
-    tables = summary(_chosen(ours, dataset, protocol, ipc), metric=metric, code=code.value, sidecars=loaded.sidecars, names=names)
+    wanted = {"dataset": dataset, "protocol": protocol, "ipc": ipc, "synthesizer": methods, "student": students}
+    chosen = chosen_records(ours, {name: value for name, value in wanted.items() if value is not None})
+    levels = {key: standing.level for key, standing in loaded.standings.items()}
+    made = summary(chosen, metric=metric, code=code.value, sidecars=loaded.sidecars, names=names)
+    tables = [with_levels(one, chosen, code.value, levels) for one in made]
     if not tables:
-        say(_nothing(where.root, loaded.records, metric))
+        say(_nothing(where.root, loaded.records, chosen, metric))
     views = _views(tables, published=published, robustness=robustness, pairs=pairs)
     shown = views or along(tables, by.value)
     form = "json" if json else format.value if format else SUFFIXES.get(out.suffix if out else "", "rich")
@@ -94,19 +104,51 @@ def _of_suite(suite: Path | None, root: Path) -> "dict[str, str] | None":
     return cells_of(root, read_suite(suite).name)
 
 
-def _chosen(records: "Sequence[Record]", dataset: str | None, protocol: str | None, ipc: int | None) -> "list[Record]":
-    wanted = {"dataset": dataset, "protocol": protocol, "ipc": ipc}
-    return [record for record in records if all(value in (None, getattr(record.cell, name)) for name, value in wanted.items())]
+def chosen_records(records: "Sequence[Record]", wanted: "Mapping[str, str | int]") -> "list[Record]":
+    """Return the records that fit; of methods, `random` is kept as well, which others are compared with.
+
+    Args:
+        records: Of the store and of folders.
+        wanted: By field of the cell: a value, or several of `synthesizer` and `student` with commas between them.
+
+    Raises:
+        BadRequest: No record has such a value.
+    """
+    for name, value in wanted.items():
+        parts = flags.split_names(value) if isinstance(value, str) else (value,)
+        known = {_short(getattr(record.cell, name)) for record in records}
+        unknown = [part for part in parts if _short(part) not in known]
+        if records and unknown:
+            raise _no_such(name, unknown[0], sorted(known, key=str))
+        kept = {_short(part) for part in parts} | ({CONTROL} if name == "synthesizer" else set())
+        records = [record for record in records if _short(getattr(record.cell, name)) in kept]
+    return list(records)
 
 
-def _nothing(store: Path, records: "Sequence[Record]", metric: str) -> str:
+def _short(value: str | int) -> str | int:
+    """Return a name without the family that is ddbench's own, as it may be typed."""
+    return value.removeprefix("ddbench/") if isinstance(value, str) else value
+
+
+def _no_such(name: str, value: str | int, known: "Sequence[str | int]") -> Exception:
+    from difflib import get_close_matches
+
+    from ddbench.errors import BadRequest
+
+    near = get_close_matches(str(value), [str(one) for one in known], n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    what = "method" if name == "synthesizer" else name
+    return BadRequest(f"no record has {what} {str(value)!r}; {hint}The records have: {', '.join(map(str, known))}")
+
+
+def _nothing(store: Path, records: "Sequence[Record]", chosen: "Sequence[Record]", metric: str) -> str:
     """Return the sentence for an empty table."""
     if not records:
         return f"no records in {store}; make some with: ddbench run dwa"
-    have = {name: sorted({str(getattr(record.cell, name)) for record in records}) for name in ("dataset", "protocol", "ipc")}
-    return f"no record with {metric!r} matches; the {len(records)} records have " + "; ".join(
-        f"{name}: {', '.join(values)}" for name, values in have.items()
-    )
+    if not chosen:
+        return "no record has all of that; see what there is: ddbench store list records"
+    have = sorted({one.name for record in chosen for one in record.metrics})
+    return f"no record has the metric {metric!r}; they have: {', '.join(have)}"
 
 
 def _write(tables: "Sequence[Table | Sheet]", form: str, out: Path | None) -> None:

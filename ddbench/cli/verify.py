@@ -1,5 +1,6 @@
 """`ddbench verify` and `ddbench submit`: checksums, students trained again, and records for others."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,17 +13,24 @@ from ddbench.cli.output import columns, say, write, write_json
 from ddbench.cli.progress import shown_progress
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ddbench.exchange.checking import Finding
     from ddbench.exchange.retraining import Asked
     from ddbench.exchange.verifying import Result
     from ddbench.workspace import Workspace
+
+KEY_FILE = re.compile(r"[0-9a-f]{8,64}\.json")
+"""What a record's file is called."""
 
 Places = list[tuple[Path, Path | None]]
 """Files of records, each with the folder that holds what it names."""
 
 
 def verify(  # noqa: PLR0913 - a parameter per flag
-    target: Annotated[str, typer.Argument(metavar="KEY|FILE", help="A key, a submission, or a record's file.")],
+    targets: Annotated[
+        list[str], typer.Argument(metavar="KEY|FILE", help="Keys, submissions, records' files, or folders of such files.")
+    ],
     *,
     retrain: Annotated[bool, typer.Option("--retrain", help="Train the student again from the set, and compare.")] = False,
     redistil: Annotated[
@@ -54,12 +62,12 @@ def verify(  # noqa: PLR0913 - a parameter per flag
     settings = load_settings(store=store, data_roots=roots, plugin_dirs=dirs, offline=offline)
     with shown_progress() as reporter:
         workspace = open_workspace(settings, reporter)
-        findings = _artefact(target, workspace)
+        findings = _artefact(targets, workspace)
         if findings is not None:
             _answer_artefact(findings, as_json=json)
             return
         asked = _asked(eval_seeds, device, by, redistil=redistil) if retrain or redistil else None
-        results = _verified(target, workspace, asked, out)
+        results = [result for target in targets for result in _verified(target, workspace, asked, out)]
     write_json([result.to_json() for result in results]) if json else _show(results)
     if not all(result.passed for result in results):
         raise typer.Exit(1)
@@ -97,15 +105,22 @@ def _asked(eval_seeds: int, device: str, by: str, *, redistil: bool) -> "Asked":
     return Asked(eval_seeds, device, by, redistil=redistil)
 
 
-def _artefact(target: str, workspace: "Workspace") -> "list[Finding] | None":
-    """Return the findings on an artefact by its key; None where the target is a file or a record."""
+def _artefact(targets: "Sequence[str]", workspace: "Workspace") -> "list[Finding] | None":
+    """Return the findings on artefacts by their keys; None where no target is one.
+
+    Raises:
+        BadRequest: Some are artefacts, and some are not.
+    """
+    from ddbench.errors import BadRequest
     from ddbench.exchange.checking import check_artefact
     from ddbench.report.show import find
 
-    if Path(target).exists():
-        return None
-    kind, key = find(workspace.store, target)
-    return None if kind == "records" else check_artefact(kind, key, workspace.store.root)
+    named = [find(workspace.store, target) for target in targets if not Path(target).exists()]
+    others = [(kind, key) for kind, key in named if kind != "records"]
+    if others and len(others) < len(targets):
+        raise BadRequest(f"{others[0][1]} is no record ({others[0][0]}); verify records and artefacts by two commands")
+    found = [finding for kind, key in others for finding in check_artefact(kind, key, workspace.store.root)]
+    return found if others else None
 
 
 def _verified(target: str, workspace: "Workspace", asked: "Asked | None", out: Path | None) -> "list[Result]":
@@ -120,7 +135,8 @@ def _verified(target: str, workspace: "Workspace", asked: "Asked | None", out: P
 
 @contextmanager
 def _places(target: str, workspace: "Workspace") -> Iterator[Places]:
-    """Give the files of the records that a target names; a submission is unpacked into a folder that goes with the block.
+    """Give the files of the records that a target names, of a folder all; a submission is unpacked into a folder that goes with
+    the block.
 
     Raises:
         DdbenchError: It is no record and no submission.
@@ -137,8 +153,25 @@ def _places(target: str, workspace: "Workspace") -> Iterator[Places]:
         with TemporaryDirectory(prefix="ddbench-") as folder:
             keys = unpack(path, Path(folder))
             yield [(Path(folder) / "records" / f"{key}.json", Path(folder)) for key in keys]
+    elif path.is_dir():
+        yield _of_folder(path, root)
     else:
         yield [(path, root)]
+
+
+def _of_folder(folder: Path, root: Path) -> Places:
+    """Return the files of records at or below a folder.
+
+    Raises:
+        DataMissing: There are none.
+    """
+    from ddbench.errors import DataMissing
+    from ddbench.report.sources import record_files
+
+    found = [path for path in record_files(folder) if KEY_FILE.fullmatch(path.name)]
+    if not found:
+        raise DataMissing(f"{folder} holds no records: files such as 3f9a….json, as ddbench leaves them in STORE/records")
+    return [(path, root) for path in found]
 
 
 def _answer_artefact(findings: "list[Finding]", *, as_json: bool) -> None:
@@ -157,7 +190,16 @@ def _show(results: "list[Result]") -> None:
         write(f"{title}\n{_lines(list(result.checked.findings))}")
         if result.verdict:
             write(f"  {'agrees' if result.verdict.agrees else 'DISAGREES'}: {result.verdict.why}")
-        write(f"  {'passed' if result.passed else 'FAILED'}" + (f"; level: {result.level}" if result.level else ""))
+        write(f"  {_outcome(result)}" + (f"; level: {result.level}" if result.level else ""))
+        if result.raised and result.verdict:
+            write(f"  level and who checked ({shown(result.verdict.check.by)}; --by NAME) are in {result.raised}")
+
+
+def _outcome(result: "Result") -> str:
+    """Return what verifying came to, with how much of it was not here to be checked."""
+    missing = sum(finding.state == "missing" for finding in result.checked.findings)
+    unseen = f" as far as it is here; {missing} part{'s are' if missing > 1 else ' is'} missing and not checked" if missing else ""
+    return f"passed{unseen}" if result.passed else "FAILED"
 
 
 def _lines(findings: "list[Finding]") -> str:

@@ -33,6 +33,8 @@ class Result:
     """Of students trained again; None where that was not asked, or where a checksum already failed."""
     level: Level | None = None
     """The record's level now; None where there is no whole record."""
+    raised: Path | None = None
+    """The file that the level was written into; None where nothing was."""
 
     @property
     def passed(self) -> bool:
@@ -79,7 +81,7 @@ def verify(path: Path, root: Path | None, workspace: Workspace, asked: Asked | N
         _draw(record, root, target.parent)
     known = standing(record, target).provenance
     workspace.store.write_file(beside(target), as_bytes(with_check(known, record, verdict.check)))
-    return Result(checked, verdict, standing(record, target).level)
+    return Result(checked, verdict, standing(record, target).level, beside(target))
 
 
 def _judged(record: Record, path: Path, source: Path, workspace: Workspace, asked: Asked) -> Verdict:

@@ -7,9 +7,12 @@ from statistics import fmean
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ddbench.records import Record
+    from ddbench.records import MetricBlock, Record
     from ddbench.report.columns import Result
     from ddbench.report.tables import Row
+
+USUAL = "top1"
+"""The metric that needs no explanation."""
 
 
 def under_table(records: Sequence[Record], rows: Sequence[Row], *, left_out: int, averaged: Sequence[str] = ()) -> tuple[str, ...]:
@@ -24,6 +27,13 @@ def under_table(records: Sequence[Record], rows: Sequence[Row], *, left_out: int
         *_costs(rows),
         *_cautions(records, left_out),
     )
+
+
+def direction(metric: MetricBlock) -> Iterator[str]:
+    """Give which way a metric is read, where it is not the usual one."""
+    if metric.name != USUAL:
+        better, side = ("more", "above") if metric.higher_is_better else ("less", "below")
+        yield f"{metric.name}: {better} is better, so ▲ is {side} random."
 
 
 def protocol_line(record: Record) -> str:

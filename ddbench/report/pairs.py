@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ddbench.report.grouping import CEILING, heading_json
-from ddbench.report.layout import LONGEST_NAME, Grid, between, plain
+from ddbench.report.layout import LONGEST_NAME, Grid, Marks, between, plain
 from ddbench.report.ranking import compared, ranked_seeds
 from ddbench.report.sheets import plain_sheet
 from ddbench.report.spread import LEVEL
@@ -31,6 +31,13 @@ NOTES = (
     "p (Holm): of the comparison that ranks are made of, adjusted for all its pairs (Holm 1979). Told apart: at most 0.05.",
     "An interval may leave out 0 where a pair is not told apart among so many; never the other way round.",
     "Rows without a rank are in no pair.",
+)
+
+ONE_SET = Marks().one_set
+
+OF_ONE_SET = (
+    f"{ONE_SET} given one distilled set: neither the interval nor p knows how another set of that method would do; a small p is "
+    "about these sets alone."
 )
 
 
@@ -108,13 +115,21 @@ def _size(pair: Pair) -> float:
 def _sheet(table: Table, found: Sequence[Pair]) -> Sheet:
     title = f"{table.title} · all pairs"
     grid = Grid(HEADERS, tuple(_texts(table, pair) for pair in found))
-    sheet = plain_sheet(title, grid, [*NOTES, table.notes[0]], [_numbers(table, pair) for pair in found])
+    given = [OF_ONE_SET] if any(1 in _sets(pair) for pair in found) else []
+    sheet = plain_sheet(title, grid, [*NOTES, *given, table.notes[0]], [_numbers(table, pair) for pair in found])
     return replace(sheet, head={"title": title, "view": "pairs"})
 
 
 def _texts(table: Table, pair: Pair) -> tuple[str, ...]:
-    names = (plain(row.label, LONGEST_NAME) for row in (pair.first, pair.second))
+    rows = zip((pair.first, pair.second), _sets(pair), strict=True)
+    names = (plain(row.label, LONGEST_NAME) + (ONE_SET if sets == 1 else "") for row, sets in rows)
     return (plain(_name(table, pair)), *names, between(table, pair.difference), f"{pair.p:.3g}", "yes" if pair.apart else "no")
+
+
+def _sets(pair: Pair) -> tuple[int, ...]:
+    """Return how many distilled sets of each method were compared."""
+    found = (_result(row, pair.column) for row in (pair.first, pair.second))
+    return tuple(result.estimate.sets for result in found if result is not None)
 
 
 def _name(table: Table, pair: Pair) -> str:
@@ -132,6 +147,8 @@ def _numbers(table: Table, pair: Pair) -> dict[str, Any]:
         "column": _name(table, pair),
         "first": pair.first.label,
         "second": pair.second.label,
+        "first_sets": _sets(pair)[0],
+        "second_sets": _sets(pair)[1],
         "unit": table.unit,
         "difference": pair.difference.value,
         "difference_low": low,

@@ -11,7 +11,7 @@ import numpy as np
 from ddbench.report.comparisons import p_values, told_apart
 from ddbench.report.hits import image_shares, of_image_pairs
 from ddbench.report.spread import block
-from ddbench.report.statistics import MIN_DRAWS
+from ddbench.report.statistics import MIN_DRAWS, ONE_STUDENT
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -97,7 +97,7 @@ def _missing(scores: Scores, seeds: Sequence[int]) -> str:
     lacking = sum(seed not in one_set for one_set in scores.values() for seed in seeds)
     if lacking:
         return f"{lacking} of {len(scores) * len(seeds)} students are missing"
-    return "one student tells no spread" if len(scores) < 2 and len(seeds) < 2 else ""
+    return ONE_STUDENT if len(scores) < 2 and len(seeds) < 2 else ""
 
 
 def placed(means: Numbers, p: Numbers) -> list[Place]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isnan
 from statistics import fmean
 from typing import TYPE_CHECKING
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 MIN_DRAWS = 3
 """Draws of the control that a verdict needs: with one draw, 'beats random' would be false one time in five."""
+
+ONE_STUDENT = "one student tells no spread"
 
 Scores = Mapping[str, Mapping[int, float]]
 """By distilled set, by eval seed: one number per student. Equal sets stand under one name, so that none counts twice."""
@@ -110,12 +112,19 @@ def paired_difference(first: Scores, second: Scores, hits: tuple[Hits, Hits] | N
 
 
 def difference_to_control(method: Scores, control: Scores, hits: tuple[Hits, Hits] | None = None) -> Difference:
-    """Return the paired difference to the random control; `why` forbids a verdict where the control has under three draws."""
+    """Return the paired difference to the random control.
+
+    `why` forbids a verdict where the control has under three draws, and where the method has one student: nothing is known of how
+    another set, or another student of this one, would do.
+    """
     found = paired_difference(method, control, hits)
-    if found.value is None or len(control) >= MIN_DRAWS:
+    if found.value is None:
         return found
-    why = f"random has {len(control)} of at least {MIN_DRAWS} draws"
-    return Difference(found.value, found.half_width if len(control) > 1 else None, found.given_one_set, why)
+    if len(control) < MIN_DRAWS:
+        why = f"random has {len(control)} of at least {MIN_DRAWS} draws"
+        return Difference(found.value, found.half_width if len(control) > 1 else None, found.given_one_set, why)
+    alone = len(method) == 1 and len(_shared_seeds(method, control)) == 1
+    return replace(found, why=ONE_STUDENT) if alone and not found.why else found
 
 
 def half_width(values: Sequence[float]) -> float | None:

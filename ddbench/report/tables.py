@@ -18,6 +18,7 @@ from ddbench.report.statistics import Difference
 if TYPE_CHECKING:
     import pandas as pd
 
+    from ddbench.provenance import Level
     from ddbench.records import MetricBlock, Record
     from ddbench.report.sidecars import Sidecars
 
@@ -40,6 +41,8 @@ class Row:
     """By stage: mean over the records' stages, each as measured when it ran."""
     average: Result | None = None
     """Over the table's `averaged` columns; None where one of them was not measured, or there are none."""
+    level: Level | None = None
+    """The lowest of its records' provenance levels; None where they were not asked about."""
 
     @property
     def control(self) -> bool:
@@ -188,7 +191,7 @@ def _table(
     bare = [_row(labels[variant], variant, cells, results) for variant in ordered]
     shortened = records[0].smoke
     rows, averaged = ordered_rows(bare, results, control, higher_is_better=block.higher_is_better, smoke=shortened)
-    under = notes.under_table(records, rows, left_out=left_out, averaged=averaged)
+    under = [*notes.under_table(records, rows, left_out=left_out, averaged=averaged), *notes.direction(block)]
     return Table(
         heading=grouping.heading_of(records[0]),
         title=title,
@@ -197,7 +200,7 @@ def _table(
         higher_is_better=block.higher_is_better,
         students=tuple(names.values()),
         rows=rows,
-        notes=under,
+        notes=tuple(under),
         protocol=records[0].protocol,
         asked=asked,
         named=named,
@@ -299,7 +302,8 @@ def _numbers(result: Result) -> dict[str, Any]:
 
 
 def _costs(row: Row) -> dict[str, Any]:
-    return {"bytes": row.bytes, **{f"seconds.{stage}": value for stage, value in row.seconds.items()}}
+    level = {"level": row.level} if row.level else {}
+    return {"bytes": row.bytes, **{f"seconds.{stage}": value for stage, value in row.seconds.items()}, **level}
 
 
 def _long_row(record: Record) -> dict[str, Any]:

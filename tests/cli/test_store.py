@@ -61,6 +61,15 @@ def test_list_of_a_kind_shows_its_entries(store, kind, part):
     assert part in result.stdout
 
 
+def test_records_are_listed_with_score_options_and_level_the_newest_first(store):
+    times = {"made": "2026-02-01T10:20:30+00:00"}
+    store.add_record(record(0.625, synthesizer="dm", options={"lr": 2.0, "momentum": 0.5}, eval_seed=3, **times), None)
+    first, second = json.loads(run(store, "list", "records", "--json").stdout)["entries"]
+    assert first["what"] == "dm · digits · 10 · ddbench/convnet3 · quick-soft/1 · seeds 0, 3"
+    assert (first["top1"], first["finished"], first["level"]) == ("top1 62.5", "2026-02-01 10:20", "submitted")
+    assert second["what"].startswith("dwa · digits")
+
+
 def test_list_of_an_unknown_kind_suggests_the_nearest(store):
     result = run(store, "list", "teacher")
     assert result.exit_code == 2

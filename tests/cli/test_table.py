@@ -6,6 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from ddbench.cli.app import app
+from ddbench.provenance import Check, as_bytes, beside, with_check
 from ddbench.store import Store
 from handmade import nested, record
 
@@ -19,6 +20,12 @@ def store(tmp_path):
     for one in [*nested("random", random), *nested("dwa", [[0.7, 0.72]]), *nested("random", random, **hard)]:
         store.add_record(one, None)
     return store
+
+
+def levels(store):
+    """Return the level of each row of the second table, and what is said of them under it."""
+    shown = json.loads(table(store, "--json").stdout)[1]
+    return {row["method"]: row["level"] for row in shown["rows"]}, shown["notes"][-1]
 
 
 def table(store, *arguments: str):
@@ -44,10 +51,50 @@ def test_every_format_is_printed(store, form, sign):
     assert sign in result.stdout
 
 
-def test_a_filter_that_matches_nothing_says_what_there_is(store):
-    result = table(store, "--dataset", "cifar10")
+@pytest.mark.parametrize(
+    ("flag", "value", "sentence"),
+    [
+        ("--dataset", "digit", "no record has dataset 'digit'; did you mean 'digits'? The records have: digits"),
+        ("--protocol", "quick-sof/1", "no record has protocol 'quick-sof/1'; did you mean 'quick-soft/1'? The records have: dc-"),
+        ("--ipc", "7", "no record has ipc '7'; The records have: 10"),
+        ("--methods", "random,dwaa", "no record has method 'dwaa'; did you mean 'dwa'?"),
+        ("--students", "resnet", "no record has student 'resnet'"),
+    ],
+)
+def test_a_filter_that_no_record_fits_says_what_there_is(store, flag, value, sentence):
+    result = table(store, flag, value)
+    assert (result.exit_code, result.stdout.strip()) == (2, "")
+    assert sentence in result.stderr
+
+
+def test_methods_and_students_are_chosen_and_random_stays(store):
+    for one in [*nested("dm", [[0.5, 0.6]]), *nested("dwa", [[0.3, 0.2]], student="ddbench/resnet18")]:
+        store.add_record(one, None)
+    every = json.loads(table(store, "--json").stdout)[1]["rows"]
+    assert {row["method"] for row in every} == {"random", "dwa", "dm"}
+    assert {row["student"] for row in every} == {"convnet3", "resnet18", "mean"}
+    asked = json.loads(table(store, "--json", "--methods", "dwa", "--students", "ddbench/convnet3").stdout)[1]["rows"]
+    assert {row["method"] for row in asked} == {"random", "dwa"}
+    assert {row["student"] for row in asked} == {"convnet3"}
+    assert asked[1]["difference_to_random"] == next(row for row in every if row["method"] == "dwa")["difference_to_random"]
+
+
+def test_an_unknown_metric_says_which_there_are(store):
+    result = table(store, "--metric", "eece")
     assert (result.exit_code, result.stdout.strip()) == (0, "")
-    assert "dataset: digits" in result.stderr
+    assert "no record has the metric 'eece'; they have: top1" in result.stderr
+
+
+def test_rows_tell_how_far_they_can_be_trusted(store):
+    check = Check(level="verified", how="retrained", by="a test", when="2026-01-01T00:00:00+00:00")
+    told = [levels(store)]
+    for made in [one for one in store.records() if one.cell.synthesizer == "dwa"]:
+        beside(store.root / "records" / f"{made.key}.json").write_bytes(as_bytes(with_check(None, made, check)))
+        told.append(levels(store))
+    nothing = ({"random": "submitted", "dwa": "submitted"}, "level: submitted: every row (nobody has trained its students again).")
+    others = "submitted: the others (nobody has trained its students again)."
+    all_of_dwa = f"level: verified: dwa (students were trained again and agree); {others}"
+    assert told == [nothing, nothing, ({"random": "submitted", "dwa": "verified"}, all_of_dwa)]
 
 
 def test_an_empty_store_says_how_to_fill_it(tmp_path):

@@ -282,3 +282,30 @@ def test_a_records_file_far_from_any_store_is_checked_as_far_as_it_goes(tmp_path
     answered = CliRunner().invoke(app, ["verify", str(folder / path.name), "--store", str(tmp_path / "empty")])
     assert answered.exit_code == 0, answered.output
     assert "missing  distilled" in answered.stdout
+    assert "passed as far as it is here; 2 parts are missing and not checked" in answered.stdout
+
+
+def test_several_keys_and_whole_folders_are_verified_and_artefacts_by_themselves(store, path):
+    runner, flags = CliRunner(), ["--store", str(store.root), "--json"]
+    keys = store.record_keys()
+    answered = runner.invoke(app, ["verify", keys[0], keys[1][:8], *flags])
+    assert [one["key"] for one in json.loads(answered.stdout)] == keys[:2]
+    answered = runner.invoke(app, ["verify", str(store.root / "records"), *flags])
+    assert sorted(one["key"] for one in json.loads(answered.stdout)) == sorted(keys)
+    assert {one["passed"] for one in json.loads(answered.stdout)} == {True}
+    flip(path.with_suffix(".npz"))
+    answered = runner.invoke(app, ["verify", str(store.root / "records"), *flags])
+    assert (answered.exit_code, sum(not one["passed"] for one in json.loads(answered.stdout))) == (1, 1)
+    answered = runner.invoke(app, ["verify", keys[0], read_record(path.read_bytes()).distilled_key, *flags])
+    assert answered.exit_code == 2
+    assert "is no record (distilled); verify records and artefacts by two commands" in answered.stderr
+    answered = runner.invoke(app, ["verify", str(store.root / "distilled"), *flags])
+    assert answered.exit_code == 3
+    assert "holds no records" in answered.stderr
+
+
+def test_where_the_level_was_written_and_by_whom_is_told(store, path):
+    asked = ["verify", path.stem, "--retrain", "--by", "a reader", "--store", str(store.root)]
+    answered = CliRunner().invoke(app, asked)
+    assert answered.exit_code == 0, answered.output
+    assert f"level and who checked (a reader; --by NAME) are in {path.with_suffix('.provenance')}" in answered.stdout

@@ -127,3 +127,14 @@ def test_scores_of_pairs_are_the_tables_own():
     assert {row.label: row.results["convnet3"].scores for row in one.rows} == {
         name: scores_of([record for record in records if record.cell.synthesizer == name], "top1") for name in FOUR
     }
+
+
+def test_a_method_with_one_set_is_marked_and_the_mark_explained():
+    one = table(FOUR | {"herding": noisy(0.70, sets=1)})
+    (sheet,) = pair_sheets([one])
+    shown = [row[1:3] for row in sheet.usual(Marks()).rows]
+    assert {name for names in shown for name in names} == {"random", "dwa", "dm", "herding¹"}
+    assert [note for note in sheet.notes if note.startswith("¹ given one distilled set")]
+    sets = {(row["first_sets"], row["second_sets"]) for row in sheet.rows if "herding" in {row["first"], row["second"]}}
+    assert sets == {(1, 3), (3, 1)}
+    assert not [note for note in pair_sheets([table()])[0].notes if "¹" in note]

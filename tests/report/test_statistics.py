@@ -110,6 +110,14 @@ def test_fewer_than_three_draws_of_random_give_no_verdict(draws):
     assert (found.interval is None) == (draws == 1)
 
 
+@pytest.mark.parametrize(("method", "verdict"), [([[0.9]], 0), ([[0.9], [0.91]], 1), ([[0.9, 0.91]], 1)])
+def test_one_student_of_a_method_gives_no_verdict_though_its_interval_is_far_from_zero(method, verdict):
+    draws = by_seed([[0.50, 0.52], [0.51, 0.53], [0.50, 0.51]])
+    found = difference_to_control(by_seed(method), draws)
+    assert found.interval[0] > 0
+    assert (found.verdict, found.why) == (verdict, "" if verdict else "one student tells no spread")
+
+
 def test_a_method_is_better_only_if_the_whole_interval_is_above_zero():
     draws = by_seed([[0.50, 0.52], [0.55, 0.53], [0.45, 0.47]])
     for method, verdict in (([[0.9, 0.91], [0.92, 0.9]], 1), ([[0.52, 0.51], [0.53, 0.5]], 0), ([[0.1, 0.11], [0.12, 0.1]], -1)):
