@@ -15,7 +15,7 @@ from ddbench.seeding import generator_for, seeded_globally
 from ddbench.training.averages import Average
 from ddbench.training.precision import Compiled, autocast, forget_compiled, memory_format, placed
 from ddbench_plugins.priors.encoder import Encoder
-from ddbench_plugins.priors.guide import Guide, confusion, lesson
+from ddbench_plugins.priors.guide import VIEW, Guide, confusion, draw_views, lesson, seen
 from ddbench_plugins.priors.hierarchy import CLASSES, class_list, shape_for
 from ddbench_plugins.priors.trunk import Z_DIM, Shape, Trunk
 
@@ -38,7 +38,13 @@ LAST_RATE = 0.1
 
 CURVE_POINTS = 100
 
-LOSSES = ("squared error of an image", "divergence", "cross entropy of samples", "cross entropy of real images")
+LOSSES = ("squared error of an image", "divergence", "cross entropy of generated images", "cross entropy of real images")
+
+LAST_ALONE = torch.tensor([0.0, 0.0, 0.0, 1.0])
+"""Of the losses, the one of steps ahead."""
+
+CLEARER = 0.6
+"""The guide's cross entropy on generated images is lowered to this part of that on real ones, and no further."""
 
 KEEP_EVERY = 25
 """Steps between two offers of a checkpoint; how often one is written the context decides."""
@@ -46,7 +52,7 @@ KEEP_EVERY = 25
 
 @dataclass(frozen=True)
 class Draw:
-    """What one step draws beside its images, all standard normal."""
+    """What one step draws beside its images, standard normal where nothing else is said."""
 
     noise: Tensor
     """float32 (N, 64): where a code lies in its distribution."""
@@ -54,6 +60,8 @@ class Draw:
     """float32 (N, 64): codes of samples."""
     pixel_noise: Tensor | None = None
     """float32 (N, C, H, W): what the guide sees images under; None without a guide."""
+    view: Tensor | None = None
+    """float32 (N, 9), uniform: how it sees them."""
 
 
 class Autoencoder(nn.Module):
@@ -69,7 +77,8 @@ class Autoencoder(nn.Module):
         """Return four losses, float32 (4,), means over the batch.
 
         Squared error summed over an image; divergence of its code's distribution from the standard normal; cross entropy that
-        the guide finds on samples, and on the real images (0 without a guide).
+        the guide finds on generated images (samples and decoded ones, half the batch of each), and on the real ones (0 without a
+        guide).
 
         Args:
             images: float32 (N, C, H, W) in [-1, 1].
@@ -80,12 +89,18 @@ class Autoencoder(nn.Module):
         decoded = self.trunk(mean + (0.5 * log_variance).exp() * drawn.noise, labels)
         error = (decoded - images).square().sum(dim=(1, 2, 3)).mean()
         divergence = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(dim=1).mean()
-        if self.guide is None or drawn.pixel_noise is None:
+        if self.guide is None or drawn.pixel_noise is None or drawn.view is None:
             return torch.stack([error, divergence, torch.zeros_like(error), torch.zeros_like(error)])
         half = len(images) - len(images) // 2
-        sampled = self.trunk(drawn.code[:half], labels[:half])
-        found = confusion(self.guide, sampled, labels[:half], drawn.pixel_noise[:half])
-        return torch.stack([error, divergence, found, lesson(self.guide, images, labels, drawn.pixel_noise)])
+        made = torch.cat([self.trunk(drawn.code[:half], labels[:half]), decoded[half:]])
+        found = confusion(self.guide, seen(made, drawn.pixel_noise, drawn.view), labels)
+        return torch.stack([error, divergence, found, self.ahead(images, labels, drawn.pixel_noise, drawn.view)])
+
+    def ahead(self, images: Tensor, labels: Tensor, pixel_noise: Tensor, view: Tensor) -> Tensor:
+        """Return the guide's loss on the real images, a scalar: all there is to learn before the generator begins."""
+        if self.guide is None:
+            raise TypeError("an autoencoder without a guide has nothing to learn ahead")
+        return lesson(self.guide, seen(images, pixel_noise, view), labels)
 
 
 @dataclass
@@ -94,7 +109,7 @@ class _State:
     optimiser: torch.optim.Adam
     average: Average
     losses: Tensor
-    """float32 (steps, 4), on the device: of each step."""
+    """float32 (steps, 4), on the device: of each step, those ahead included."""
 
 
 def train(ctx: Context, o: TrainedOptions) -> tuple[dict[str, Tensor], dict[str, object]]:
@@ -106,7 +121,7 @@ def train(ctx: Context, o: TrainedOptions) -> tuple[dict[str, Tensor], dict[str,
     forget_compiled(ctx.precision)
     seed = int(torch.randint(2**62, (), generator=ctx.generator))
     state = _start(ctx, o)
-    first = _restore(state, ctx.resumed())
+    first = _restore(state, ctx.resumed(), o)
     balanced = BalancedDraw(ctx.train)
 
     def losses(images: Tensor, labels: Tensor, *drawn: Tensor) -> Tensor:
@@ -114,52 +129,82 @@ def train(ctx: Context, o: TrainedOptions) -> tuple[dict[str, Tensor], dict[str,
             found: Tensor = state.network(images, labels, Draw(*drawn))
         return found
 
-    objective = Compiled(losses, ctx.precision)
-    for step in range(first, o.steps):
+    def ahead(images: Tensor, labels: Tensor, *drawn: Tensor) -> Tensor:
+        with autocast(ctx.precision, ctx.device):
+            found = state.network.ahead(images, labels, *drawn[-2:])
+        return found * LAST_ALONE.to(found.device)
+
+    objective, first_lessons = Compiled(losses, ctx.precision), Compiled(ahead, ctx.precision)
+    for step in range(first, total_steps(o)):
         generator = generator_for("prior step", seed, step)
         index, labels = balanced(o.batch, generator)
         images = _signed(ctx.train.images(index)).contiguous(memory_format=memory_format(ctx.precision))
         drawn = draw(images.shape, generator, ctx.device, guided=o.guide > 0)
-        found = objective(images, labels.to(ctx.device), *drawn)
+        compute = objective if step >= steps_ahead(o) else first_lessons
+        found = compute(images, labels.to(ctx.device), *drawn)
         _step(state, total(found, o), o, step)
         state.losses[step] = found.detach()
-        ctx.progress(step + 1, o.steps, error=state.losses[step, 0], kl=state.losses[step, 1])
-        if (step + 1) % max(1, o.steps // LOOKS) == 0 or step + 1 == o.steps:
+        ctx.progress(step + 1, total_steps(o), error=state.losses[step, 0], kl=state.losses[step, 1])
+        if (step + 1) % max(1, total_steps(o) // LOOKS) == 0 or step + 1 == total_steps(o):
             _refuse_special(state.losses[: step + 1], o)
-        if (step + 1) % KEEP_EVERY == 0 and step + 1 < o.steps:
+        if (step + 1) % KEEP_EVERY == 0 and step + 1 < total_steps(o):
             ctx.checkpoint(_kept(state, step + 1))
     if objective.note:
         ctx.note(objective.note)
     return _weights(state, ctx), _told(state, o)
 
 
+def steps_ahead(o: TrainedOptions) -> int:
+    """Return the steps in which the guide alone learns."""
+    return o.guide_steps if o.guide else 0
+
+
+def total_steps(o: TrainedOptions) -> int:
+    """Return all steps of Adam."""
+    return steps_ahead(o) + o.steps
+
+
 def total(losses: Tensor, o: TrainedOptions) -> Tensor:
     """Return what is minimised, a scalar, from the four losses of `Autoencoder`.
 
-    Samples are to be recognised as well as real images are, and no better: below that the guide has no say, for a generator that
-    pleases a classifier further draws the same emblem for every image of a class.
+    Generated images are to be recognised more clearly than real ones, by a part and no further: beyond that the guide has no say,
+    for a generator that pleases a classifier more and more draws the same emblem for every image of a class. More clearly, because
+    it pleases this classifier more than any other.
     """
-    error, divergence, of_samples, of_real = losses
-    loss: Tensor = error + o.kl * divergence + o.guide * (of_samples - of_real.detach()).clamp_min(0.0) + of_real
+    error, divergence, of_made, of_real = losses
+    loss: Tensor = error + o.kl * divergence + o.guide * (of_made - CLEARER * of_real.detach()).clamp_min(0.0) + of_real
     return loss
 
 
 def forward_flops(facts: DatasetFacts, o: TrainedOptions) -> int:
     """Return the floating-point operations of one image in one step, forward, counted without computing anything."""
+    return _flops_of_two(facts, o) // 2
+
+
+def work_flops(facts: DatasetFacts, o: TrainedOptions) -> float:
+    """Return the operations of the whole training: three passes of every image shown, and the guide's lessons ahead."""
+    ahead = _flops_of_two(facts, o, ahead=True) // 2 if steps_ahead(o) else 0
+    return 3.0 * o.batch * (forward_flops(facts, o) * o.steps + ahead * steps_ahead(o))
+
+
+def _flops_of_two(facts: DatasetFacts, o: TrainedOptions, *, ahead: bool = False) -> int:
     with torch.device("meta"):
         network = Autoencoder(shape_for(facts, o), guided=o.guide > 0)
-        code = torch.empty(2, Z_DIM)
-        images = torch.empty(2, *facts.shape)
+        code, images, labels = torch.empty(2, Z_DIM), torch.empty(2, *facts.shape), torch.zeros(2, dtype=torch.int64)
+        view = torch.empty(2, VIEW)
         counter = FlopCounterMode(display=False)
         with counter:
-            network(images, torch.zeros(2, dtype=torch.int64), Draw(code, code, images if o.guide else None))
-    return int(counter.get_total_flops()) // 2
+            if ahead:
+                network.ahead(images, labels, images, view)
+            else:
+                network(images, labels, Draw(code, code, *((images, view) if o.guide else ())))
+    return int(counter.get_total_flops())
 
 
 def draw(shape: Sequence[int], generator: Generator, device: torch.device, *, guided: bool) -> list[Tensor]:
-    """Return the fields of a `Draw` for images of `shape`, drawn on the CPU and moved; without a guide all but the last."""
-    shapes = [(shape[0], Z_DIM), (shape[0], Z_DIM), *([tuple(shape)] if guided else [])]
-    return [torch.randn(*each, generator=generator).to(device) for each in shapes]
+    """Return the fields of a `Draw` for images of `shape`, drawn on the CPU and moved; without a guide all but the last two."""
+    codes = [torch.randn(shape[0], Z_DIM, generator=generator) for _ in range(2)]
+    return [drawn.to(device) for drawn in (*codes, *(draw_views(shape, generator) if guided else ()))]
 
 
 class BalancedDraw:
@@ -183,16 +228,18 @@ def _start(ctx: Context, o: TrainedOptions) -> _State:
         network = Autoencoder(shape_for(ctx.train.facts, o), guided=o.guide > 0)
     placed(network, ctx.precision, ctx.device).train()
     optimiser = torch.optim.Adam(network.parameters(), lr=o.lr, betas=BETAS, foreach=True)
-    return _State(network, optimiser, Average(network, o.ema), torch.zeros(o.steps, len(LOSSES), device=ctx.device))
+    return _State(network, optimiser, Average(network, o.ema), torch.zeros(total_steps(o), len(LOSSES), device=ctx.device))
 
 
 def _step(state: _State, loss: Tensor, o: TrainedOptions, step: int) -> None:
-    falling = 0.5 * (1 + math.cos(math.pi * step / o.steps))
+    done = max(0, step - steps_ahead(o))
+    falling = 0.5 * (1 + math.cos(math.pi * done / o.steps))
     state.optimiser.param_groups[0]["lr"] = o.lr * (LAST_RATE + (1 - LAST_RATE) * falling)
     state.optimiser.zero_grad(set_to_none=True)
     torch.autograd.backward(loss)
     state.optimiser.step()
-    state.average.update(state.network)
+    if step >= steps_ahead(o):
+        state.average.update(state.network)
 
 
 def _signed(pixels: Tensor) -> Tensor:
@@ -218,12 +265,13 @@ def _weights(state: _State, ctx: Context) -> dict[str, Tensor]:
 
 def _told(state: _State, o: TrainedOptions) -> dict[str, object]:
     losses = state.losses.double().cpu()
-    every = max(1, math.ceil(o.steps / CURVE_POINTS))
+    every = max(1, math.ceil(total_steps(o) / CURVE_POINTS))
     means = [part.mean(dim=0).tolist() for part in torch.split(losses, every)]
     points = [[place * every, *(round(value, 4) for value in values)] for place, values in enumerate(means)]
     return {
         "steps": o.steps,
-        "images_seen": o.steps * o.batch,
+        "steps_ahead": steps_ahead(o),
+        "images_seen": total_steps(o) * o.batch,
         "parameters": sum(weight.numel() for weight in state.network.parameters()),
         "loss_curve": points,
         "loss_curve_columns": ["step", *LOSSES],
@@ -239,7 +287,7 @@ def _kept(state: _State, step: int) -> dict[str, Tensor]:
     return kept | {"losses": state.losses, "step": torch.tensor(step)}
 
 
-def _restore(state: _State, kept: Mapping[str, Tensor] | None) -> int:
+def _restore(state: _State, kept: Mapping[str, Tensor] | None, o: TrainedOptions) -> int:
     """Set a fresh state to a kept one and return the step to go on with."""
     if kept is None:
         return 0
@@ -247,8 +295,10 @@ def _restore(state: _State, kept: Mapping[str, Tensor] | None) -> int:
     for name, value in state.average.values.items():
         value.copy_(kept[f"average/{name}"])
     step = int(kept["step"])
-    state.average.updates = step
+    state.average.updates = max(0, step - steps_ahead(o))
     for place, weight in enumerate(state.network.parameters()):
+        if f"optimiser/{place}/step" not in kept:
+            continue  # ahead, the generator has not moved yet
         for key in ("step", "exp_avg", "exp_avg_sq"):
             value = kept[f"optimiser/{place}/{key}"]
             like = weight if value.shape == weight.shape else value

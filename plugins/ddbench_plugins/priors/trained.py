@@ -33,7 +33,10 @@ class TrainedOptions(TrunkOptions):
         default=0.0,
         ge=0,
         le=1e6,
-        description="Weight of what a classifier, learned beside, finds worse on samples than on real images; 0: no classifier.",
+        description="Weight of a classifier's cross entropy on generated images, above a part of that on real ones; 0: none.",
+    )
+    guide_steps: int = Field(
+        default=1200, ge=0, le=10_000_000, description="Steps in which that classifier learns before the generator does."
     )
     ema: float = Field(default=0.995, ge=0, lt=1, description="Decay of the moving average of weights that is kept.")
 
@@ -42,7 +45,7 @@ class Trained(Prior):
     """The decoder of a class-conditional variational autoencoder; its encoder lets latents begin at real images."""
 
     name = "trained"
-    version = 1  # bump when a change moves a number
+    version = 2  # bump when a change moves a number
     options = TrainedOptions
     licence = "as the dataset's"
     external_data = False
@@ -58,10 +61,10 @@ class Trained(Prior):
 
     def work(self, o: Options, facts: DatasetFacts) -> tuple[float, int]:
         """Return the operations of learning and its steps."""
-        from ddbench_plugins.priors.autoencoder import forward_flops
+        from ddbench_plugins.priors.autoencoder import total_steps, work_flops
 
         options = cast("TrainedOptions", o)
-        return 3.0 * forward_flops(facts, options) * options.batch * options.steps, options.steps
+        return work_flops(facts, options), total_steps(options)
 
     def fit(self, ctx: Context, o: Options) -> tuple[Mapping[str, Tensor], Mapping[str, object]]:
         """Return the weights after the last step, averaged, and the curve of losses.
