@@ -28,10 +28,21 @@ class UnknownName(DdbenchError):
 
     def __init__(self, kind: str, name: str, known: Iterable[str], *, see: str | None = None) -> None:
         names = sorted(known)
-        near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-        few = ", ".join(names) or "none"
-        hint = f" Did you mean {near[0]!r}?" if near else f" Known: {few}." if len(names) <= LISTED else f" {len(names)} are known."
+        hint = _hint(name, names)
         super().__init__(f"unknown {kind} {name!r}.{hint} See: {see or f'ddbench list {kind}s'}")
+
+
+def _hint(name: str, names: list[str]) -> str:
+    """Return what an unknown name may have meant: several in one word, the nearest whatever its case, else what there is."""
+    parts = [part.strip() for part in name.split(",")]
+    if len(parts) > 1 and set(parts) <= set(names):
+        return f" Name them apart: {' '.join(parts)}."
+    whole = {one.lower(): one for one in reversed(names)}
+    near = difflib.get_close_matches(name.lower(), whole, n=1, cutoff=0.5)
+    if near:
+        return f" Did you mean {whole[near[0]]!r}?"
+    few = ", ".join(names) or "none"
+    return f" Known: {few}." if len(names) <= LISTED else f" {len(names)} are known."
 
 
 class NameClash(DdbenchError):

@@ -222,7 +222,8 @@ class _Planner:
         threads = self._threads(planned)
         notes = (*self.notes, *self._trained_again(planned))
         whole = Plan(request, self.data, defaults, self.place, threads, tuple(planned), stages, notes)
-        return replace(whole, notes=(*notes, *self._cheaper(whole.expected_s, way[0])))
+        used = entries if choice else [entry for entry in entries if entry not in way]
+        return replace(whole, notes=(*notes, *self._cheaper(whole.expected_s, used)))
 
     def _not_here(self) -> Iterator[str]:
         """Give the note that nothing can be run yet, where the dataset is an outline."""
@@ -236,11 +237,13 @@ class _Planner:
         yield from (part.entry for part in method.parts.values())
         yield from (self.plugins.get("prior", need.name) for need in method.needs(self.facts).values() if need.kind == "prior")
 
-    def _cheaper(self, expected_s: float, way: Entry) -> Iterator[str]:
+    def _cheaper(self, expected_s: float, entries: list[Entry]) -> Iterator[str]:
         """Give the note that names the cheaper recipe, where a run takes hours and was not asked for by name."""
-        presets = coordinates.presets_of(way)
-        if expected_s > LONG_S and self.request.preset is None and CHEAP in presets:
-            yield f"this takes hours; cheaper: --preset {CHEAP} ({presets[CHEAP].title})"
+        having = {entry.name: coordinates.presets_of(entry) for entry in entries}
+        titles = {name: presets[CHEAP].title for name, presets in having.items() if CHEAP in presets}
+        if expected_s > LONG_S and self.request.preset is None and titles:
+            told = "; ".join(f"{name}: {title}" for name, title in titles.items())
+            yield f"this takes hours; cheaper: --preset {CHEAP} ({told})"
 
     def _trained_again(self, planned: list[PlannedCell]) -> Iterator[str]:
         """Give the note that students are trained again because of what is measured besides, where the store has them without."""

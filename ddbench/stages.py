@@ -172,7 +172,8 @@ class DistilledStage:
 
     @property
     def title(self) -> str:
-        return f"{self.method.name}, ipc {self.ipc}, distill seed {self.seed}"
+        stopped = " before its first step" if self.method.stopped else ""
+        return f"{self.method.name}{stopped}, ipc {self.ipc}, distill seed {self.seed}"
 
 
 @dataclass(frozen=True)

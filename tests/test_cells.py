@@ -151,6 +151,20 @@ def test_only_methods_that_start_from_a_prior_get_a_zero_iterations_control_of_t
     assert control.options.sources["iterations"] == "control"
 
 
+def test_a_run_of_hours_names_the_cheaper_recipe_of_what_is_in_it(tmp_path):
+    asked = {"dataset": "digits", "protocol": "quick-hard/1", "ipc": 50, "options": {"iterations": 1_000_000}}
+    (note,) = [note for note in ddbench.plan("dm", store=tmp_path, **asked).notes if "cheaper" in note]
+    assert note.startswith("this takes hours; cheaper: --preset cpu (dm: ")
+    assert "scratch" not in note
+
+
+def test_a_control_is_told_apart_from_its_method_in_a_plan(tmp_path):
+    planned = ddbench.plan("hglad", store=tmp_path, protocol="quick-hard/1", ipc=1)
+    titles = [stage.title for stage in planned.stages]
+    assert len(set(titles)) == len(titles)
+    assert "hglad before its first step, ipc 1, distill seed 0" in titles
+
+
 @pytest.mark.parametrize(("name", "sets"), [("herding", 1), ("kcenter", 1), ("full", 1), ("noise", 3), ("dm", 3)])
 def test_a_method_that_draws_nothing_has_one_set_and_a_plan_says_so(name, sets, tmp_path):
     asked = {"students": ["convnet1-w32"], "protocol": "quick-hard/1", "ipc": 1, "distill_seeds": 3, "eval_seeds": 2}

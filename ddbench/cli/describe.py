@@ -9,6 +9,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ddbench.api.network import NetworkFamily
     from ddbench.options import Options, Preset
     from ddbench.plugins import Entry, Plugins
     from ddbench.settings import Settings
@@ -20,6 +21,9 @@ BOUNDS = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveM
 
 PREFIXED = {"teacher", "prior", "objective", "selector"}
 """Kinds whose options stand under the kind's own name on the command line; an evaluator's stand under its name."""
+
+USUAL_SHAPE = (3, 32, 32)
+"""What a network is fitted to where nothing but its name is asked about."""
 
 Row = dict[str, Any]
 
@@ -89,9 +93,26 @@ def networks(plugins: Plugins, part: str | None, *, everything: bool) -> list[Ro
             names = [name for name in value.names() if part is None or part in f"{family}/{name}"]
         rows.append({"name": family, "description": first_line(value), "networks": names})
     if part is not None and not any(row["networks"] for row in rows):
+        for row in rows:
+            row["networks"] = _variant(plugins.all("network")[row["name"]], part)
+    if part is not None and not any(row["networks"] for row in rows):
         known = (name for value in plugins.all("network").values() for name in value.names())
         raise UnknownName("network", part, known, see="ddbench list networks --all")
     return rows
+
+
+def _variant(family: NetworkFamily, name: str) -> list[str]:
+    """Return a name that a family knows and does not list, such as `convnet3-bn`; nothing where it does not know it."""
+    from ddbench.errors import DdbenchError
+
+    prefix, slash, bare = name.partition("/")
+    if slash and prefix != family.name:
+        return []
+    try:
+        family.fit(bare if slash else name, shape=USUAL_SHAPE, num_classes=10)
+    except DdbenchError:
+        return []
+    return [bare if slash else name]
 
 
 def plugins_found(plugins: Plugins) -> list[Row]:

@@ -48,7 +48,7 @@ def list_things(  # noqa: PLR0913 - a parameter per flag
 
     kind = SYNONYMS.get(kind, kind)
     if kind not in KINDS:
-        raise UnknownName("kind", kind, KINDS, see="ddbench list --help")
+        raise UnknownName("kind", kind, [*KINDS, *SYNONYMS], see="ddbench list --help")
     settings = load_settings(data_roots=data_root or (), plugin_dirs=plugins_dir or ())
     plugins = plugins_of(settings)
     rows = _rows(kind, name, everything=everything, settings=settings, plugins=plugins)

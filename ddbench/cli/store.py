@@ -10,7 +10,7 @@ from ddbench.cli import flags
 from ddbench.cli.output import columns, say, write, write_json
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from ddbench.cli.garbage import Garbage
     from ddbench.records import Record
@@ -109,13 +109,18 @@ def _entries(where: "Store", kind: str) -> list[dict[str, object]]:
     if kind == "records":
         return [_record(where, record) for record in sorted(where.records(), key=finished, reverse=True)]
     if kind == "failures":
-        return [
-            {"key": failure.get("key", ""), "what": f"{failure.get('error')}: {failure.get('message')}"}
-            for failure in where.failures()
-        ]
+        made = set(where.record_keys())
+        return [_failure(failure, made) for failure in where.failures()]
     if kind not in KINDS:
         raise UnknownName("kind", kind, [*KINDS, "records", "failures"], see="ddbench store list")
     return [_artefact(where, kind, key) for key in where.keys(kind)]
+
+
+def _failure(failure: "Mapping[str, object]", made: set[str]) -> dict[str, object]:
+    """Return why a cell failed, and what became of it."""
+    key = failure.get("key", "")
+    what = f"{failure.get('error')}: {failure.get('message')}"
+    return {"key": key, "what": what, "since": "made since" if key in made else "not made yet"}
 
 
 def finished(record: "Record") -> tuple[str, str]:

@@ -116,18 +116,19 @@ def chosen_records(records: "Sequence[Record]", wanted: "Mapping[str, str | int]
     """
     for name, value in wanted.items():
         parts = flags.split_names(value) if isinstance(value, str) else (value,)
-        known = {_short(getattr(record.cell, name)) for record in records}
-        unknown = [part for part in parts if _short(part) not in known]
+        known = {alias for record in records for alias in _aliases(record, name)}
+        unknown = [part for part in parts if part not in known]
         if records and unknown:
-            raise _no_such(name, unknown[0], sorted(known, key=str))
-        kept = {_short(part) for part in parts} | ({CONTROL} if name == "synthesizer" else set())
-        records = [record for record in records if _short(getattr(record.cell, name)) in kept]
+            raise _no_such(name, unknown[0], sorted({getattr(record.cell, name) for record in records}, key=str))
+        kept = {*parts, *([CONTROL] if name == "synthesizer" else [])}
+        records = [record for record in records if kept & _aliases(record, name)]
     return list(records)
 
 
-def _short(value: str | int) -> str | int:
-    """Return a name without the family that is ddbench's own, as it may be typed."""
-    return value.removeprefix("ddbench/") if isinstance(value, str) else value
+def _aliases(record: "Record", name: str) -> set[str | int]:
+    """Return what a value of the record's cell may be called: of a student, its name without its family too."""
+    value: str | int = getattr(record.cell, name)
+    return {value, value.rpartition("/")[2]} if name == "student" and isinstance(value, str) else {value}
 
 
 def _no_such(name: str, value: str | int, known: "Sequence[str | int]") -> Exception:

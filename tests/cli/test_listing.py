@@ -97,10 +97,19 @@ def test_a_part_of_a_name_finds_networks_of_our_own_family_one_per_line():
     assert "ddbench/convnetgap3" in listed("networks", "convnetgap").stdout.splitlines()
 
 
+@pytest.mark.parametrize("name", ["convnet3-bn-w64", "ddbench/convnet3-bn-w64"])
+def test_a_name_that_is_known_and_not_listed_is_found(name):
+    assert listed("networks", name).stdout.splitlines() == ["ddbench/convnet3-bn-w64"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "hint"),
     [
         (["synthesizer"], "'synthesizers'"),
+        (["metods"], "'methods'"),
+        (["synthesizers", "DWA"], "'dwa'"),
+        (["synthesizers", "dwa,sre2l"], "Name them apart: dwa sre2l."),
+        (["networks", "convnet33-bn"], "'convnet3'"),
         (["synthesizers", "randm"], "'random'"),
         (["protocols", "dc-hrd/1"], "'dc-hard/1'"),
         (["datasets", "digit"], "'digits'"),

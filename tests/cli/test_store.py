@@ -70,6 +70,14 @@ def test_records_are_listed_with_score_options_and_level_the_newest_first(store)
     assert second["what"].startswith("dwa · digits")
 
 
+def test_failures_are_listed_with_what_became_of_them(store):
+    (made,) = store.record_keys()
+    for key in (made, "9" * 20):
+        store.add_failure(key, {"key": key, "error": "ValueError", "message": "no"})
+    found = {one["key"]: one["since"] for one in json.loads(run(store, "list", "failures", "--json").stdout)["entries"]}
+    assert found == {made: "made since", "9" * 20: "not made yet"}
+
+
 def test_list_of_an_unknown_kind_suggests_the_nearest(store):
     result = run(store, "list", "teacher")
     assert result.exit_code == 2

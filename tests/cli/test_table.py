@@ -67,13 +67,14 @@ def test_a_filter_that_no_record_fits_says_what_there_is(store, flag, value, sen
     assert sentence in result.stderr
 
 
-def test_methods_and_students_are_chosen_and_random_stays(store):
+@pytest.mark.parametrize("student", ["convnet3", "ddbench/convnet3"])
+def test_methods_and_students_are_chosen_and_random_stays(store, student):
     for one in [*nested("dm", [[0.5, 0.6]]), *nested("dwa", [[0.3, 0.2]], student="ddbench/resnet18")]:
         store.add_record(one, None)
     every = json.loads(table(store, "--json").stdout)[1]["rows"]
     assert {row["method"] for row in every} == {"random", "dwa", "dm"}
     assert {row["student"] for row in every} == {"convnet3", "resnet18", "mean"}
-    asked = json.loads(table(store, "--json", "--methods", "dwa", "--students", "ddbench/convnet3").stdout)[1]["rows"]
+    asked = json.loads(table(store, "--json", "--methods", "dwa", "--students", student).stdout)[1]["rows"]
     assert {row["method"] for row in asked} == {"random", "dwa"}
     assert {row["student"] for row in asked} == {"convnet3"}
     assert asked[1]["difference_to_random"] == next(row for row in every if row["method"] == "dwa")["difference_to_random"]
