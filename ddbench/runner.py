@@ -14,6 +14,7 @@ from ddbench.executors.problems import failure_content, problem_of
 from ddbench.making import Session, open_session
 from ddbench.place import pick_device
 from ddbench.planning import Plan, PlannedCell, PlannedStage, plan
+from ddbench.remaining import Remaining
 from ddbench.students import student_record
 from ddbench.workspace import Workspace, open_workspace
 
@@ -89,6 +90,7 @@ class _Done:
         self.errors: dict[int, Exception] = {}
         self.failures: dict[int, dict[str, Any]] = {}
         self.reused = 0
+        self.remaining = Remaining(planned)
 
     def make(self, number: int, *, wait: bool) -> bool:
         """Make a cell or keep why it failed; return False where another process is making it.
@@ -100,16 +102,18 @@ class _Done:
         try:
             record = self.session.store.record(one.record_key)
             self.reused += record is not None and one.stored
-            title = f"student {number + 1}/{len(self.planned.cells)} {one.stage.title}"
+            title = f"student {number + 1}/{len(self.planned.cells)}{self.remaining.text} {one.stage.title}"
             record = record or student_record(self.session, one.stage, title, wait=wait)
         except EnvironmentProblem:
             raise
         except Exception as error:  # noqa: BLE001 - one cell's failure is kept, and the others go on
             self.errors[number] = error
             self.failures[number] = _failure(self.session, one, error)
+            self.remaining.made(number)
             return True
         if record is not None:
             self.records[number] = record
+            self.remaining.made(number)
         return record is not None
 
     def outcome(self) -> Outcome:

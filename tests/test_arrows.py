@@ -24,6 +24,7 @@ LINES = [
         "students",
         "measuring",
         "overlap",
+        "remaining",
         "runner",
         "place",
         "planning",

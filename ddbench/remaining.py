@@ -1,0 +1,61 @@
+"""How long a run will still take: its plan's expectations, corrected by how long what is made took."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ddbench.planning import Plan, PlannedCell
+
+MINUTE_S, HOUR_S = 60.0, 3600.0
+
+
+@dataclass
+class Remaining:
+    """Counts what of a plan is made, each cell with the stages that it is the first to need."""
+
+    planned: Plan
+    clock: Callable[[], float] = time.monotonic
+    done_s: float = 0.0
+    """Expected seconds of what is made."""
+    _shares: list[float] = field(init=False)
+    _begun: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._begun = self.clock()
+        lacking = {stage.key: stage.expected_s for stage in self.planned.stages if stage.key and not stage.stored}
+        self._shares = [
+            0.0 if one.stored else one.expected_s + sum(lacking.pop(key, 0.0) for key in needed(one)) for one in self.planned.cells
+        ]
+
+    def made(self, number: int) -> None:
+        """Count a cell."""
+        self.done_s += self._shares[number]
+        self._shares[number] = 0.0
+
+    @property
+    def left_s(self) -> float | None:
+        """Seconds until all is made, or None before anything was."""
+        if not self.done_s:
+            return None
+        return sum(self._shares) * (self.clock() - self._begun) / self.done_s
+
+    @property
+    def text(self) -> str:
+        """The same as words in brackets, nothing where it is not known or under a minute."""
+        left = self.left_s
+        if left is None or left < MINUTE_S:
+            return ""
+        amount = f"{left / MINUTE_S:.0f} min" if left < HOUR_S else f"{left / HOUR_S:.1f} h"
+        return f" (all: about {amount} left)"
+
+
+def needed(one: PlannedCell) -> list[str]:
+    """Return the keys of the stages that a cell shares with others."""
+    stage = one.stage
+    needs = [need.key for _, need in stage.distilled.needs.values()]
+    needs += [need.key for measure in stage.evaluators for _, need in measure.needs.values()]
+    return [*needs, *([stage.teacher.key] if stage.teacher else []), stage.distilled.key]
