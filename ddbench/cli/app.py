@@ -2,6 +2,7 @@
 
 import errno
 import shlex
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -105,7 +106,8 @@ def root(
 
 
 def main() -> None:
-    """Run the command line; characters a terminal cannot show become `?` instead of an error."""
+    """Run the command line; characters a terminal cannot show become `?` instead of an error, and SIGTERM is an interrupt."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")

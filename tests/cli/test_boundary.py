@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import errno
 import inspect
+import signal
+import subprocess
+import sys
 
 import pytest
 from typer.testing import CliRunner
@@ -43,6 +46,27 @@ def test_an_interrupt_exits_with_130_and_says_how_to_go_on(monkeypatch):
     result = command_that_raises(monkeypatch, KeyboardInterrupt())
     assert result.exit_code == 130
     assert result.stderr.endswith("ddbench run dwa -o 'note=a b'\n")
+
+
+SLEEPS = """
+import sys, time
+import ddbench.settings
+from ddbench.cli.app import main
+
+ddbench.settings.load_settings = lambda **_: (print("ready", flush=True), time.sleep(60))
+sys.argv = ["ddbench", "store", "list"]
+main()
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_that_ends_it_is_an_interrupt(number):
+    with subprocess.Popen([sys.executable, "-c", SLEEPS], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(number)
+        _, told = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert told == "interrupted; what was finished is kept. The same command goes on from there: ddbench store list\n"
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
