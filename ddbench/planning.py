@@ -254,13 +254,10 @@ class _Planner:
                 for one in planned
                 if not one.stored
             )
-            count = sum(self._has_record(stage) for stage in usual)
+            count = sum(self.workspace.store.has_record(stage.key) for stage in usual)
             if count:
                 which = "1 student is" if count == 1 else f"{count} students are"
                 yield f"{which} trained again for {', '.join(besides)}: records are in the store, trained networks are not kept"
-
-    def _has_record(self, stage: StudentStage) -> bool:
-        return (self.workspace.store.root / "records" / f"{stage.key}.json").is_file()
 
     def _threads(self, planned: list[PlannedCell]) -> int:
         """Return the threads of a process: all of them, or one where steps are so small that two cells side by side are faster.
@@ -356,7 +353,7 @@ class _Planner:
             cell, distilled, answers, labels, self._family(cell.network), evaluators, precision, self.request.view_seed
         )
         seconds = seconds_of(work, precision, self.place.abilities)
-        return PlannedCell(cell, stage, self._has_record(stage), seconds, small=_is_small(work))
+        return PlannedCell(cell, stage, self.workspace.store.has_record(stage.key), seconds, small=_is_small(work))
 
     def _measure(self, part: BoundPart, cell: Cell) -> Measure:
         """Return an evaluator with the stages that make its needs; a teacher it asks for is no part of the cell."""

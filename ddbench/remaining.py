@@ -19,6 +19,8 @@ class Remaining:
 
     planned: Plan
     clock: Callable[[], float] = time.monotonic
+    is_made: Callable[[int], bool] | None = None
+    """Whether the store has a cell, by its number: asked where helper processes make cells from the plan's end."""
     done_s: float = 0.0
     """Expected seconds of what is made."""
     _shares: list[float] = field(init=False)
@@ -36,9 +38,18 @@ class Remaining:
         self.done_s += self._shares[number]
         self._shares[number] = 0.0
 
+    def count_helped(self) -> None:
+        """Count what helper processes have made."""
+        for number in reversed(range(len(self._shares))):
+            if self._shares[number]:
+                if self.is_made is None or not self.is_made(number):
+                    return
+                self.made(number)
+
     @property
     def left_s(self) -> float | None:
         """Seconds until all is made, or None before anything was."""
+        self.count_helped()
         if not self.done_s:
             return None
         return sum(self._shares) * (self.clock() - self._begun) / self.done_s

@@ -90,7 +90,7 @@ class _Done:
         self.errors: dict[int, Exception] = {}
         self.failures: dict[int, dict[str, Any]] = {}
         self.reused = 0
-        self.remaining = Remaining(planned)
+        self.remaining = Remaining(planned, is_made=self._is_made if planned.helpers else None)
 
     def make(self, number: int, *, wait: bool) -> bool:
         """Make a cell or keep why it failed; return False where another process is making it.
@@ -115,6 +115,9 @@ class _Done:
             self.records[number] = record
             self.remaining.made(number)
         return record is not None
+
+    def _is_made(self, number: int) -> bool:
+        return self.session.store.has_record(self.planned.cells[number].record_key)
 
     def outcome(self) -> Outcome:
         """Return records and failures in the plan's order."""

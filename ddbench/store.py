@@ -189,6 +189,10 @@ class Store:
             finally:
                 temporary.unlink(missing_ok=True)
 
+    def has_record(self, key: str) -> bool:
+        """Return whether a cell's record is there; nothing of it is read."""
+        return (self.root / "records" / f"{key}.json").is_file()
+
     def record(self, key: str, reader: RecordReader | None = None) -> Record | None:
         """Return a cell's record, or None; a damaged one is moved aside and treated as absent."""
         path = self.root / "records" / f"{key}.json"

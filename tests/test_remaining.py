@@ -52,3 +52,14 @@ def test_it_is_told_in_words_from_a_minute_on(planned, factor, text):
     clock.now += factor * left._shares[0] / sum(left._shares[1:])
     left.made(0)
     assert left.text == text
+
+
+def test_what_helpers_make_from_the_end_counts_as_soon_as_it_is_there(planned):
+    clock, there = Clock(), set()
+    left = Remaining(planned, clock, is_made=lambda number: number in there)
+    shares, last = list(left._shares), len(planned.cells) - 1
+    there |= {last, last - 1, last - 3}
+    clock.now += 10
+    left.made(0)
+    done = shares[0] + shares[last] + shares[last - 1]
+    assert left.left_s == pytest.approx((sum(shares) - done) * 10 / done)
