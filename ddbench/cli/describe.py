@@ -93,8 +93,8 @@ def networks(plugins: Plugins, part: str | None, *, everything: bool) -> list[Ro
             names = [name for name in value.names() if part is None or part in f"{family}/{name}"]
         rows.append({"name": family, "description": first_line(value), "networks": names})
     if part is not None and not any(row["networks"] for row in rows):
-        for row in rows:
-            row["networks"] = _variant(plugins.all("network")[row["name"]], part)
+        for row, family in zip(rows, plugins.all("network").values(), strict=True):
+            row["networks"] = _variant(family, part)
     if part is not None and not any(row["networks"] for row in rows):
         known = (name for value in plugins.all("network").values() for name in value.names())
         raise UnknownName("network", part, known, see="ddbench list networks --all")

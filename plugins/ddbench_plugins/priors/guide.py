@@ -68,8 +68,8 @@ def seen(images: Tensor, noise: Tensor, view: Tensor) -> Tensor:
         noise: Shaped like them, standard normal.
         view: Uniform draws, (N, 9).
     """
-    shift, part, rest = view.split([PARAMETERS, PARAMETERS, 3], dim=1)
-    missing, contrast, brightness = (column[:, None, None, None] for column in rest.unbind(1))
+    shift, part = view[:, :PARAMETERS], view[:, PARAMETERS : 2 * PARAMETERS]
+    missing, contrast, brightness = (column[:, None, None, None] for column in view[:, 2 * PARAMETERS :].unbind(1))
     shown = dsa_group(images, "crop", shift)
     shown = torch.where(missing < 0.5, dsa_group(shown, "cutout", part), shown)
     return shown * (1 + LIGHT * (contrast - 0.5)) + LIGHT * (brightness - 0.5) + NOISE * noise
