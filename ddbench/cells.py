@@ -427,7 +427,8 @@ def _refuse_stray(option: tuple[str, str, str], asked: Sequence[Method], facts: 
     homes = {"teacher", *(method.name for method in asked), *(need for method in asked for need in method.needs(facts))}
     if not parts and target not in homes:
         known = sorted(homes | others | {kind for method in asked for kind in method.parts})
-        raise BadOption(f"option '{target}.{name}' is for {target!r}, which is not in this run; it has: {', '.join(known)}")
+        here = f"it has: {', '.join(known)}; evaluators are named with --evaluators"
+        raise BadOption(f"option '{target}.{name}' is for {target!r}, which is not in this run; {here}")
     if parts and not any(name in part.entry.value.options.model_fields for part in parts):
         entry = parts[0].entry
         resolve(entry.value.options, [Layer(source, {name: None})], owner=f"{entry.kind} {entry.name!r}")

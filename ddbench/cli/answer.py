@@ -32,6 +32,7 @@ def executed(planned: "Plan", workspace: "Workspace", *, fresh: bool) -> "Outcom
 
 def answer(outcome: "Outcome", planned: "Plan", store: "Store", *, as_json: bool) -> None:
     """Print the table, and where pictures and records are; or all of it as JSON."""
+    from ddbench.cells import ALWAYS
     from ddbench.report.formats import as_json as tables_as_json
     from ddbench.report.formats import print_rich
     from ddbench.report.sidecars import Sidecars
@@ -44,6 +45,9 @@ def answer(outcome: "Outcome", planned: "Plan", store: "Store", *, as_json: bool
         write_json(_json(outcome, tables_as_json(tables), [_places(record, store) for record in first]))
         return
     _print(tables, console(), print_rich)
+    others = sorted({one.name for record in outcome.records for one in record.metrics if one.evaluator.split()[0] not in ALWAYS})
+    if others:
+        write(f"measured besides: {', '.join(others)}; see one with: ddbench table --metric {others[0]}")
     for record in first:
         for name, value in list(_places(record, store).items())[len(first) == 1 :]:
             write(f"{f'{name}:':<9}{value}")

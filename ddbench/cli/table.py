@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 CONTROL = "random"
 """What every method is compared with."""
 
+TYPING = 0.84
+"""How alike two names are of which one is a slip of the other, and not another name."""
+
 SUFFIXES = {".md": "md", ".csv": "csv", ".tex": "latex", ".json": "json"}
 
 
@@ -66,6 +69,7 @@ def table(  # noqa: PLR0913 - a parameter per flag
     ours = [record for record in loaded.records if names is None or record.key in names]
     wanted = {"dataset": dataset, "protocol": protocol, "ipc": ipc, "synthesizer": methods, "student": students}
     chosen = chosen_records(ours, {name: value for name, value in wanted.items() if value is not None})
+    _refuse_metric(metric, chosen)
     levels = {key: standing.level for key, standing in loaded.standings.items()}
     made = summary(chosen, metric=metric, code=code.value, sidecars=loaded.sidecars, names=names)
     tables = [with_levels(one, chosen, code.value, levels) for one in made]
@@ -91,7 +95,10 @@ def _views(tables: "Sequence[Table]", *, published: bool, robustness: bool, pair
         else:
             sheets.append(sheet)
     sheets += robustness_sheets(tables) if robustness and tables else []
-    return sheets + (pair_sheets(tables) if pairs else [])
+    found = pair_sheets(tables) if pairs else []
+    if pairs and tables and not found:
+        say("no column ranks two methods, so that there are no pairs: here is what was measured")
+    return sheets + found
 
 
 def _of_suite(suite: Path | None, root: Path) -> "dict[str, str] | None":
@@ -136,10 +143,23 @@ def _no_such(name: str, value: str | int, known: "Sequence[str | int]") -> Excep
 
     from ddbench.errors import BadRequest
 
-    near = get_close_matches(str(value), [str(one) for one in known], n=1, cutoff=0.5)
+    near = get_close_matches(str(value), [str(one) for one in known], n=1, cutoff=TYPING)
     hint = f"did you mean {near[0]!r}? " if near else ""
     what = "method" if name == "synthesizer" else name
-    return BadRequest(f"no record has {what} {str(value)!r}; {hint}The records have: {', '.join(map(str, known))}")
+    return BadRequest(f"no record has {what} {str(value)!r}; {hint}the records have: {', '.join(map(str, known))}")
+
+
+def _refuse_metric(metric: str, records: "Sequence[Record]") -> None:
+    """Do nothing where some record has the metric, or there are no records.
+
+    Raises:
+        UnknownName: None has it.
+    """
+    from ddbench.errors import UnknownName
+
+    known = {one.name for record in records for one in record.metrics}
+    if records and metric not in known:
+        raise UnknownName("metric", metric, known, see="ddbench list evaluators")
 
 
 def _nothing(store: Path, records: "Sequence[Record]", chosen: "Sequence[Record]", metric: str) -> str:
@@ -148,8 +168,7 @@ def _nothing(store: Path, records: "Sequence[Record]", chosen: "Sequence[Record]
         return f"no records in {store}; make some with: ddbench run dwa"
     if not chosen:
         return "no record has all of that; see what there is: ddbench store list records"
-    have = sorted({one.name for record in chosen for one in record.metrics})
-    return f"no record has the metric {metric!r}; they have: {', '.join(have)}"
+    return f"no table could be made of {metric!r}"
 
 
 def _write(tables: "Sequence[Table | Sheet]", form: str, out: Path | None) -> None:

@@ -110,12 +110,16 @@ def _artefact(targets: "Sequence[str]", workspace: "Workspace") -> "list[Finding
 
     Raises:
         BadRequest: Some are artefacts, and some are not.
+        DataMissing: One is the name of a file that is not there.
     """
-    from ddbench.errors import BadRequest
+    from ddbench.errors import BadRequest, DataMissing
     from ddbench.exchange.checking import check_artefact
     from ddbench.report.show import find
 
-    named = [find(workspace.store, target) for target in targets if not Path(target).exists()]
+    keys = [target for target in targets if not Path(target).exists()]
+    for lost in (key for key in keys if "/" in key or Path(key).suffix):
+        raise DataMissing(f"there is no file {lost}, and it is no key; keys: ddbench store list")
+    named = [find(workspace.store, key) for key in keys]
     others = [(kind, key) for kind, key in named if kind != "records"]
     if others and len(others) < len(targets):
         raise BadRequest(f"{others[0][1]} is no record ({others[0][0]}); verify records and artefacts by two commands")
@@ -193,6 +197,9 @@ def _show(results: "list[Result]") -> None:
         write(f"  {_outcome(result)}" + (f"; level: {result.level}" if result.level else ""))
         if result.raised and result.verdict:
             write(f"  level and who checked ({shown(result.verdict.check.by)}; --by NAME) are in {result.raised}")
+    if len(results) > 1:
+        failed = [shown(result.checked.path.stem) for result in results if not result.passed]
+        write(f"{len(results) - len(failed)} passed, {len(failed)} FAILED{': ' if failed else ''}{', '.join(failed)}")
 
 
 def _outcome(result: "Result") -> str:

@@ -109,6 +109,8 @@ def read_file(path: Path, facts: DatasetFacts) -> RawFile:
     Raises:
         DataMissing: There is none, or it is of no format that is read.
     """
+    if not path.exists():
+        raise DataMissing(f"there is no {shown(path)}; give a file, or a folder of images for each class")
     most = most_bytes(facts)
     if path.is_dir():
         if has_manifest(path):

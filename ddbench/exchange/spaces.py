@@ -135,7 +135,13 @@ def _told(images: Sequence[Tensor], facts: DatasetFacts, where: Path) -> Reading
     ends = [each.transpose(0, 1).flatten(1).double().aminmax(dim=1) for each in images]
     low, high = torch.stack([end.min for end in ends]).amin(0), torch.stack([end.max for end in ends]).amax(0)
     least, most = float(low.amin()), float(high.amax())
-    if images[0].dtype in WHOLE or (least >= 0 and most > DARKEST_OF_255):
+    whole = images[0].dtype in WHOLE
+    if whole and most <= DARKEST_OF_255:
+        raise BadRequest(
+            f"{shown(where)}: pixels are whole numbers from {least:.0f} to {most:.0f}, which is no scale from 0 to 255: divide "
+            "them by what white is and bring floats from 0 to 1, or say --space uint8 where they are of 255 and that dark"
+        )
+    if whole or (least >= 0 and most > DARKEST_OF_255):
         return _of_255(images, facts, "values", where)
     if least >= 0 and most <= 1:
         return Reading("unit", "values")
@@ -143,11 +149,13 @@ def _told(images: Sequence[Tensor], facts: DatasetFacts, where: Path) -> Reading
     for figures in (own, *(one for one in USUAL if len(one[0]) == facts.shape[0])):
         if _ends_at_black_and_white(low, high, figures):
             return Reading("normalised", "values", None if figures == own else figures)
+    its_own = f"{_text(facts.mean)}; {_text(facts.std)}"
     spread = float(torch.cat([each.flatten().double() for each in images]).std())
     raise BadRequest(
         f"{shown(where)}: pixels go from {least:.3g} to {most:.3g} and vary by {spread:.2g}, which tells no scale "
         f"({'whitened?' if spread < WHITENED_STD else 'normalised?'}): say --zca for whitened ones, --mean M,… --std S,… with what "
-        f"they were normalised by, or --space normalised where that is {facts.name}'s own ({_text(facts.mean)}; {_text(facts.std)})"
+        f"they were normalised by, or --space normalised where that is {facts.name}'s own ({its_own}); "
+        "of another scale from 0 up, divide by what white is"
     )
 
 

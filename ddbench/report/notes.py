@@ -88,6 +88,8 @@ def _differences(rows: Sequence[Row]) -> Iterator[str]:
         yield "Δ and rank count the test images as a sample, paired image by image."
     elif any(known):
         yield "Δ counts the test images as a sample where predictions of both are at hand, and rank where those of all are."
+    else:
+        yield "Δ and rank take the test split as given: which of its images a student got right is not at hand."
     for why in sorted({difference.why for difference in found if difference.why}):
         yield f"No verdict for some differences: {why}."
 

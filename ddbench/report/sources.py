@@ -75,7 +75,7 @@ def record_files(folder: Path) -> Iterator[Path]:
     elif folder.is_dir():
         yield from sorted(folder.rglob("*.json"))
     else:
-        raise DataMissing(f"no records at {folder}: it is neither a folder nor a file; see --records")
+        raise DataMissing(f"no records at {folder}: it is neither a folder nor a file")
 
 
 def _highest(standings: Iterable[Standing]) -> Standing:

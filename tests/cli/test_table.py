@@ -54,9 +54,9 @@ def test_every_format_is_printed(store, form, sign):
 @pytest.mark.parametrize(
     ("flag", "value", "sentence"),
     [
-        ("--dataset", "digit", "no record has dataset 'digit'; did you mean 'digits'? The records have: digits"),
-        ("--protocol", "quick-sof/1", "no record has protocol 'quick-sof/1'; did you mean 'quick-soft/1'? The records have: dc-"),
-        ("--ipc", "7", "no record has ipc '7'; The records have: 10"),
+        ("--dataset", "digit", "no record has dataset 'digit'; did you mean 'digits'? the records have: digits"),
+        ("--protocol", "quick-sof/1", "no record has protocol 'quick-sof/1'; did you mean 'quick-soft/1'? the records have: dc-"),
+        ("--ipc", "7", "no record has ipc '7'; the records have: 10"),
         ("--methods", "random,dwaa", "no record has method 'dwaa'; did you mean 'dwa'?"),
         ("--students", "resnet", "no record has student 'resnet'"),
     ],
@@ -81,9 +81,16 @@ def test_methods_and_students_are_chosen_and_random_stays(store, student):
 
 
 def test_an_unknown_metric_says_which_there_are(store):
-    result = table(store, "--metric", "eece")
-    assert (result.exit_code, result.stdout.strip()) == (0, "")
-    assert "no record has the metric 'eece'; they have: top1" in result.stderr
+    result = table(store, "--metric", "top")
+    assert (result.exit_code, result.stdout.strip()) == (2, "")
+    assert "unknown metric 'top'. Did you mean 'top1'?" in result.stderr
+
+
+def test_another_name_is_no_slip_and_a_table_without_pairs_says_so(store):
+    assert "did you mean" not in table(store, "--protocol", "quick-hard/1").stderr
+    result = table(store, "--pairs", "--methods", "random", "--protocol", "dc-hard/1")
+    assert result.exit_code == 0
+    assert "no column ranks two methods" in result.stderr
 
 
 def test_rows_tell_how_far_they_can_be_trusted(store):

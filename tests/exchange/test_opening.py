@@ -140,6 +140,13 @@ class TestHowPixelsAreRead:
             assert (opened.read.space, opened.read.told_by) == ("uint8", "values")
             assert images_of(opened).equal(pixels)
 
+    @pytest.mark.parametrize("dtype", [torch.uint8, torch.int64])
+    def test_whole_numbers_of_another_scale_are_asked_about(self, save, pixels, labels, facts, dtype):
+        dim = (pixels // 16).to(dtype)
+        with pytest.raises(BadRequest, match="whole numbers from 0 to 15, which is no scale from 0 to 255: divide them by what"):
+            self.opened(save, dim, labels, facts)
+        assert self.opened(save, dim, labels, facts, Telling(Asked(space="uint8"))).read.space == "uint8"
+
     def test_floats_from_0_to_1_stay_as_they_are(self, save, pixels, labels, facts):
         opened = self.opened(save, pixels / 255, labels, facts)
         assert opened.read.space == "unit"

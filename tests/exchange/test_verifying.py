@@ -304,6 +304,15 @@ def test_several_keys_and_whole_folders_are_verified_and_artefacts_by_themselves
     assert "holds no records" in answered.stderr
 
 
+def test_of_several_the_count_comes_last_and_a_file_that_is_not_there_is_said_to_be_none(store, path):
+    runner, flags = CliRunner(), ["--store", str(store.root)]
+    flip(path.with_suffix(".npz"))
+    answered = runner.invoke(app, ["verify", str(store.root / "records"), *flags])
+    assert answered.stdout.splitlines()[-1] == f"2 passed, 1 FAILED: {path.stem}"
+    answered = runner.invoke(app, ["verify", "/nowhere/mine.zip", *flags])
+    assert (answered.exit_code, "there is no file /nowhere/mine.zip" in answered.stderr) == (3, True)
+
+
 def test_where_the_level_was_written_and_by_whom_is_told(store, path):
     asked = ["verify", path.stem, "--retrain", "--by", "a reader", "--store", str(store.root)]
     answered = CliRunner().invoke(app, asked)
