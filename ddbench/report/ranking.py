@@ -53,8 +53,7 @@ def places(
 ) -> dict[Method, Place]:
     """Return each method's place in a column; a method that is not complete has none.
 
-    Complete is who has every eval seed of the control (of any method, where there is no control) with every one of its sets;
-    the control itself needs three draws.
+    Complete is who has every eval seed of `ranked_seeds` with every one of its sets; the control itself needs three draws.
 
     Args:
         scores: By method.
@@ -87,9 +86,19 @@ def compared(ranked: Mapping[Method, Scores], seeds: Sequence[int], hits: Mappin
 
 
 def ranked_seeds(scores: Mapping[Method, Scores], control: Method | None) -> list[int]:
-    """Return the eval seeds that a method must have to be ranked: the control's, or those of any method where there is none."""
+    """Return the eval seeds that a method must have to be ranked: the control's, or those of any method where there is none.
+
+    Seeds that the control alone has ask nothing of others: where no method has all of the control's with all of its sets, those
+    count that the method with most of them has.
+    """
     asked = list(scores.values()) if control is None else [scores[control]]
-    return sorted({seed for one in asked for one_set in one.values() for seed in one_set})
+    every = {seed for one in asked for one_set in one.values() for seed in one_set}
+    rivals = [one for name, one in scores.items() if name != control and one]
+    if control is None or not rivals:
+        return sorted(every)
+    shared = (every & set.intersection(*(set(one_set) for one_set in one.values())) for one in rivals)
+    most = max((sorted(seeds) for seeds in shared), key=lambda seeds: (len(seeds), [-seed for seed in seeds]))
+    return most or sorted(every)
 
 
 def _missing(scores: Scores, seeds: Sequence[int]) -> str:

@@ -148,6 +148,27 @@ def test_a_row_needs_every_eval_seed_that_random_has_and_may_have_more():
     assert found["many"].rank == (1, 2)
 
 
+def test_seeds_that_random_alone_has_unrank_nobody():
+    y = np.random.default_rng(5).normal(0.5, 0.05, (4, 3, 3))
+    random, two, one, none = (by_seed(each) for each in y)
+    two, one = (
+        {name: {seed: seeds[seed] for seed in kept} for name, seeds in row.items()} for row, kept in ((two, (0, 1)), (one, (0,)))
+    )
+    none = {name: {7: seeds[0]} for name, seeds in none.items()}
+    found = places({"random": random, "two": two, "one": one, "none": none}, "random")
+    assert found["random"].rank is not None
+    assert found["two"].rank is not None
+    assert (found["one"].why, found["none"].why) == ("3 of 6 students are missing", "6 of 6 students are missing")
+    both = places(
+        {
+            name: {s: {e: v for e, v in seeds.items() if e < 2} for s, seeds in row.items()}
+            for name, row in (("random", random), ("two", two))
+        },
+        "random",
+    )
+    assert (found["random"].rank, found["two"].rank) == (both["random"].rank, both["two"].rank)
+
+
 def test_random_of_too_few_draws_and_single_students_have_no_rank():
     rng = np.random.default_rng(12)
     found = places({"random": by_seed(rng.normal(0, 1, (2, 1))), "a": by_seed(rng.normal(0, 1, (1, 1)))}, "random")
