@@ -96,7 +96,7 @@ def ranked_seeds(scores: Mapping[Method, Scores], control: Method | None) -> lis
     rivals = [one for name, one in scores.items() if name != control and one]
     if control is None or not rivals:
         return sorted(every)
-    shared = (every & set.intersection(*(set(one_set) for one_set in one.values())) for one in rivals)
+    shared = ({seed for seed in every if all(seed in one_set for one_set in one.values())} for one in rivals)
     most = max((sorted(seeds) for seeds in shared), key=lambda seeds: (len(seeds), [-seed for seed in seeds]))
     return most or sorted(every)
 
