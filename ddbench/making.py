@@ -59,6 +59,8 @@ class Session:
     sets: dict[str, DistilledSet] = field(default_factory=dict)
     loaded: dict[str, Any] = field(default_factory=dict)
     """Priors and experts, ready for use, by the key of their stage."""
+    without_test_images: set[str] = field(default_factory=set)
+    """Checksums of sets that were looked through."""
     _replaced: set[str] = field(default_factory=set)
 
     @property

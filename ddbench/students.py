@@ -141,7 +141,9 @@ def _evaluate(session: Session, stage: StudentStage, inputs: Inputs, trained: Tr
         TestImagesInSet: The student learned from images of the test split.
     """
     with making.unlocked(session.test):
-        refuse_test_images(inputs.distilled, session.train, session.test)
+        if inputs.distilled.sha256 not in session.without_test_images:
+            refuse_test_images(inputs.distilled, session.train, session.test)
+            session.without_test_images.add(inputs.distilled.sha256)
         return measuring.of_student(session, stage, (inputs.distilled, inputs.teacher), trained.network)
 
 

@@ -92,7 +92,14 @@ def _session(planned: Plan, workspace: Workspace, before: Session | None) -> Ses
     torch.backends.cudnn.allow_tf32 = False  # as in any run: fp32 means fp32
     if before is not None and before.data is planned.data and before.device == planned.device:
         kept = before.train, before.test, before.device
-        return making.Session(workspace, planned.data, *kept, planned.threads, teachers=before.teachers)
+        return making.Session(
+            workspace,
+            planned.data,
+            *kept,
+            planned.threads,
+            teachers=before.teachers,
+            without_test_images=before.without_test_images,
+        )
     train = HeldSplit(planned.data, device=planned.device)
     test = TestSplit(planned.data, device=planned.device, locked=True)
     return making.Session(workspace, planned.data, train, test, planned.device, planned.threads)
