@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import save_file
 from typer.testing import CliRunner
 
+import ddbench
 from ddbench.cli.app import app
 from ddbench.data import HeldSplit, TestSplit, open_dataset
 from ddbench.errors import TestImagesInSet
@@ -119,3 +120,14 @@ def test_evaluate_refuses_such_a_set_with_one_sentence_and_keeps_no_record(digit
     assert "10 of the 10 images of the set" in result.stderr
     kept = [json.loads(path.read_text()) for path in (tmp_path / "store" / "records").glob("*.json")]
     assert [record["cell"]["synthesizer"] for record in kept if record["cell"]["synthesizer"] != "random"] == []
+
+
+def test_a_set_is_looked_through_once_for_all_its_students(tmp_path, monkeypatch):
+    from ddbench import students
+
+    looked = []
+    refuse = students.refuse_test_images
+    monkeypatch.setattr(students, "refuse_test_images", lambda *given: looked.append(given[0].sha256) or refuse(*given))
+    asked = {"protocol": "quick-hard/1", "students": ["convnet1-w32"], "ipc": 1, "smoke": 0.02, "eval_seeds": 2, "threads": 1}
+    assert len(ddbench.run("random", store=tmp_path, **asked).records) == 6
+    assert len(looked) == len(set(looked)) == 3
