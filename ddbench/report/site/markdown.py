@@ -93,6 +93,9 @@ def digest(board: Board) -> str:
 
 HEADERS = ("rank", "method", "top1 %", "Δ random", "n", "bytes", "level")
 
+BRIEF = 60
+"""Characters of a row's label in the digest."""
+
 NAMED = 4
 """Rows in the first place that the digest names; where there are more, the page about the board has them."""
 
@@ -130,10 +133,19 @@ def _leaders(ranking: Ranking) -> tuple[str, ...]:
         ranking.heading.protocol,
         ranking.student,
         str(ranking.ranked),
-        ", ".join(line.label for line in first) if len(first) <= NAMED else f"{len(first)} rows, {best.label} among them",
-        f"{best.label}: {score(ranking.table, best.result, Marks())}",
+        ", ".join(brief(line.label) for line in first) if len(first) <= NAMED else f"{len(first)} rows",
+        f"{brief(best.label)}: {score(ranking.table, best.result, Marks())}",
         change(ranking.table, difference, Marks()) if difference else "the control itself",
     )
+
+
+def brief(label: str) -> str:
+    """Return a row's label with as many of its options as fit; the page about the board has them all."""
+    if len(label) <= BRIEF:
+        return label
+    words = label.split(" ")
+    kept = [word for place, word in enumerate(words) if len(" ".join(words[: place + 1])) < BRIEF]
+    return f"{' '.join(kept or words[:1])} …"
 
 
 def _table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:

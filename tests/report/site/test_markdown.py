@@ -7,7 +7,7 @@ import pytest
 from boards import saved
 from ddbench.report.site.admission import admit
 from ddbench.report.site.board import board
-from ddbench.report.site.markdown import NAMED, digest
+from ddbench.report.site.markdown import NAMED, brief, digest
 from handmade import nested
 
 ALIKE = [[0.60, 0.62], [0.63, 0.62], [0.58, 0.60]]
@@ -22,5 +22,18 @@ def test_the_first_place_is_named_by_its_rows_or_by_how_many_there_are(tmp_path,
     if len(names) <= NAMED:
         assert set(first.split(", ")) == set(names)
     else:
-        assert first.startswith(f"{len(names)} rows, ")
-        assert sum(name in first for name in names) == 1
+        assert first == f"{len(names)} rows"
+        assert sum(name in row.split(" | ")[6] for name in names) == 1
+
+
+@pytest.mark.parametrize(
+    ("label", "shown"),
+    [
+        ("glad avg_w=true", "glad avg_w=true"),
+        (f"glad a=1 {'b' * 30}=2 {'c' * 30}=3 d=4", f"glad a=1 {'b' * 30}=2 …"),
+        ("m" * 80, f"{'m' * 80} …"),
+        (f"{'m' * 70} a=1", f"{'m' * 70} …"),
+    ],
+)
+def test_a_long_label_keeps_as_many_options_as_fit(label, shown):
+    assert brief(label) == shown
