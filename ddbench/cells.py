@@ -30,9 +30,6 @@ CONTROL = "random"
 CONTROL_DRAWS = 3
 """Distill seeds of the control at least: with one draw, 'beats random' would be false one time in five."""
 
-CONTROL_SOURCE = "control"
-"""Where `iterations` of a control come from that is a method stopped before its first step."""
-
 ALWAYS = ("top1", "storage")
 """Evaluators that every cell has: a score without the bytes it took is no comparison."""
 
@@ -105,8 +102,8 @@ class Method:
 
     @property
     def stopped(self) -> bool:
-        """Whether it is a control: stopped before its first step."""
-        return self.options.sources.get("iterations") == CONTROL_SOURCE
+        """Whether it is a control: stopped before its first step, as `zero_iterations` makes it."""
+        return self.options.sources.get("iterations") == "control"
 
     def needs(self, facts: DatasetFacts) -> dict[str, Need]:
         """Return what must be made before: for the synthesizer itself and for its parts, by name.
@@ -341,7 +338,7 @@ def zero_iterations(method: Method) -> Method | None:
     if method.synthesizer.start(method.options.values) != "prior" or "iterations" not in type(method.options.values).model_fields:
         return None
     values = method.options.values.model_copy(update={"iterations": 0})
-    return replace(method, options=Resolved(values, {**method.options.sources, "iterations": CONTROL_SOURCE}))
+    return replace(method, options=Resolved(values, {**method.options.sources, "iterations": "control"}))
 
 
 def derived_preset(facts: DatasetFacts) -> str:

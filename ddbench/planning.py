@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from ddbench.api.dataset import DatasetDefaults, DatasetFacts
     from ddbench.api.network import NetworkFamily, NetworkSpec
     from ddbench.api.protocol import ProtocolSpec
-    from ddbench.api.synthesizer import Job
     from ddbench.plugins import Entry
     from ddbench.training.work import Work
     from ddbench.workspace import Workspace
@@ -248,16 +247,15 @@ class _Planner:
     def _trained_again(self, planned: list[PlannedCell]) -> Iterator[str]:
         """Give the note that students are trained again because of what is measured besides, where the store has them without."""
         besides = [measure for measure in self.request.evaluators if measure not in coordinates.ALWAYS]
-        if besides:
-            usual = (
-                replace(one.stage, evaluators=[measure for measure in one.stage.evaluators if measure.name in coordinates.ALWAYS])
-                for one in planned
-                if not one.stored
-            )
-            count = sum(self.workspace.store.has_record(stage.key) for stage in usual)
-            if count:
-                which = "1 student is" if count == 1 else f"{count} students are"
-                yield f"{which} trained again for {', '.join(besides)}: records are in the store, trained networks are not kept"
+        missing = [one.stage for one in planned if besides and not one.stored]
+        usual = (
+            replace(stage, evaluators=[measure for measure in stage.evaluators if measure.name in coordinates.ALWAYS])
+            for stage in missing
+        )
+        count = sum(self.workspace.store.has_record(stage.key) for stage in usual)
+        if count:
+            which = "1 student is" if count == 1 else f"{count} students are"
+            yield f"{which} trained again for {', '.join(besides)}: records are in the store, trained networks are not kept"
 
     def _threads(self, planned: list[PlannedCell]) -> int:
         """Return the threads of a process: all of them, or one where steps are so small that two cells side by side are faster.
@@ -287,20 +285,16 @@ class _Planner:
             for variant in filter(None, (method, coordinates.zero_iterations(method))):
                 role: coordinates.Role = "asked" if asked and variant is method else "control"
                 needed = choice if self.recipe.needs_teacher or self._asks_teacher(variant) else None
-                sets = self._different_sets(variant, ipc, seeds[0])
                 for student in students:
                     first = Cell(variant, self.facts, ipc, needed, student, self.recipe, 0, 0, role)
-                    yield from coordinates.expand(first, (sets, seeds[1]))
+                    yield from coordinates.expand(first, (self._different_sets(first, seeds[0]), seeds[1]))
 
-    def _different_sets(self, method: Method, ipc: int, asked: int) -> int:
+    def _different_sets(self, first: Cell, asked: int) -> int:
         """Return how many of the sets asked for are different: one where a method plans the same jobs for every distill seed."""
-        if asked == 1 or self._jobs(method, ipc, 0) != self._jobs(method, ipc, 1):
+        if asked == 1 or self._distilled(first).jobs != self._distilled(replace(first, distill_seed=1)).jobs:
             return asked
-        self.notes[f"{method.name} draws nothing: every distill seed would give the same set, and one is made"] = None
+        self.notes[f"{first.synthesizer} draws nothing: every distill seed would give the same set, and one is made"] = None
         return 1
-
-    def _jobs(self, method: Method, ipc: int, seed: int) -> list[Job]:
-        return list(method.synthesizer.jobs(method.options.values, self.facts, ipc, seed))
 
     def _recipe(self) -> ProtocolSpec:
         entry = self.plugins.get("protocol", self.request.protocol or self.defaults.protocol)

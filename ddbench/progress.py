@@ -42,3 +42,15 @@ class Silent:
 
     def update(self, step: int, total: int, **scalars: float) -> None:
         """Ignore how far the stage is."""
+
+
+def duration(seconds: float) -> str:
+    """Return a duration for a person: `40 s`, `12 min`, `2 h 10 min`."""
+    if seconds < 1:
+        return "under a second"
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    if minutes < 100:
+        return f"{minutes} min"
+    return f"{minutes // 60} h {minutes % 60} min"

@@ -7,10 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from ddbench.progress import duration
+
 if TYPE_CHECKING:
     from ddbench.planning import Plan, PlannedCell
 
-MINUTE_S, HOUR_S = 60.0, 3600.0
+MINUTE_S = 60.0
 
 
 @dataclass
@@ -60,8 +62,7 @@ class Remaining:
         left = self.left_s
         if left is None or left < MINUTE_S:
             return ""
-        amount = f"{left / MINUTE_S:.0f} min" if left < HOUR_S else f"{left / HOUR_S:.1f} h"
-        return f" (all: about {amount} left)"
+        return f" (all: about {duration(left)} left)"
 
 
 def needed(one: PlannedCell) -> list[str]:

@@ -69,7 +69,8 @@ def test_what_rounding_and_noise_below_the_bound_leave_is_found_and_more_is_not(
 
 
 def test_an_image_that_stands_in_both_splits_is_train_s_own(digits):
-    _, test = digits
+    train, test = digits
+    image = a_set(test.images(PLACES[:1]))
 
     class Twin(HeldSplit):
         def images(self, index):
@@ -77,9 +78,9 @@ def test_an_image_that_stands_in_both_splits_is_train_s_own(digits):
             found[index == 0] = test.images(PLACES[:1])
             return found
 
-    refuse_test_images(
-        a_set(test.images(PLACES[:1])), Twin(open_dataset("digits", roots=[], sources=Plugins(()).all("dataset"))), test
-    )
+    with pytest.raises(TestImagesInSet):
+        refuse_test_images(image, train, test)
+    refuse_test_images(image, Twin(open_dataset("digits", roots=[], sources=Plugins(()).all("dataset"))), test)
 
 
 def test_every_image_of_many_is_found_as_a_plain_comparison_finds_them(digits):

@@ -44,7 +44,7 @@ def test_twice_as_slow_as_expected_leaves_twice_the_rest(planned):
 
 
 @pytest.mark.parametrize(
-    ("factor", "text"), [(60 * 7, " (all: about 7 min left)"), (3600 * 3, " (all: about 3.0 h left)"), (50, "")]
+    ("factor", "text"), [(60 * 7, " (all: about 7 min left)"), (3600 * 3, " (all: about 3 h 0 min left)"), (50, "")]
 )
 def test_it_is_told_in_words_from_a_minute_on(planned, factor, text):
     clock = Clock()

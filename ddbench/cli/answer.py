@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from ddbench.cli.output import columns, console, duration, say, write, write_json
+from ddbench.cli.output import columns, console, say, write, write_json
+from ddbench.progress import duration
 
 if TYPE_CHECKING:
     from ddbench.planning import Plan

@@ -65,15 +65,3 @@ def columns(rows: Iterable[Sequence[str]], *, indent: int = 0) -> str:
         last = textwrap.wrap(line[-1], room, break_long_words=False, break_on_hyphens=False) or [""]
         wrapped += [(left + last[0]).rstrip(), *(" " * start + more for more in last[1:])]
     return "\n".join(wrapped)
-
-
-def duration(seconds: float) -> str:
-    """Return a duration for a person: `40 s`, `12 min`, `2 h 10 min`."""
-    if seconds < 1:
-        return "under a second"
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    if minutes < 100:
-        return f"{minutes} min"
-    return f"{minutes // 60} h {minutes % 60} min"

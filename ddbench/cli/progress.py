@@ -9,7 +9,8 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from ddbench.cli.output import duration, say
+from ddbench.cli.output import say
+from ddbench.progress import duration
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID

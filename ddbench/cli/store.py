@@ -140,13 +140,16 @@ def _record(where: "Store", record: "Record") -> dict[str, object]:
 
 def _by_hand(record: "Record") -> str:
     """Return the options that somebody set by hand, and evaluators besides the usual ones."""
+    from ddbench.cells import ALWAYS
+    from ddbench.report.grouping import BY_HAND
+
     words = [
         f"{'' if owner == 'synthesizer' else f'{owner}.'}{name}={block.texts[name]}"
         for owner, block in record.options.items()
         for name, source in block.sources.items()
-        if source in {"command line", "suite"}
+        if source in BY_HAND
     ]
-    words += [f"+{name}" for name in record.evaluators if name not in {"top1", "storage"}]
+    words += [f"+{name}" for name in record.evaluators if name not in ALWAYS]
     return " ".join(words)
 
 

@@ -5,7 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ddbench.cli.output import columns, duration
+from ddbench.cli.output import columns
+from ddbench.progress import duration
 
 if TYPE_CHECKING:
     from ddbench.suites.planning import Blocked, SuiteCell

@@ -15,9 +15,6 @@ if TYPE_CHECKING:
     from ddbench.report.sheets import Sheet
     from ddbench.report.tables import Table
 
-CONTROL = "random"
-"""What every method is compared with."""
-
 TYPING = 0.84
 """How alike two names are of which one is a slip of the other, and not another name."""
 
@@ -121,6 +118,8 @@ def chosen_records(records: "Sequence[Record]", wanted: "Mapping[str, str | int]
     Raises:
         BadRequest: No record has such a value.
     """
+    from ddbench.report.grouping import CONTROL
+
     for name, value in wanted.items():
         parts = flags.split_names(value) if isinstance(value, str) else (value,)
         known = {alias for record in records for alias in _aliases(record, name)}

@@ -3,8 +3,9 @@ from __future__ import annotations
 import pytest
 
 from ddbench.cli import progress
-from ddbench.cli.output import columns, duration
+from ddbench.cli.output import columns
 from ddbench.cli.progress import LineReporter, Pace, described
+from ddbench.progress import duration
 
 
 class Clock:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -39,9 +40,6 @@ LAST_RATE = 0.1
 CURVE_POINTS = 100
 
 LOSSES = ("squared error of an image", "divergence", "cross entropy of generated images", "cross entropy of real images")
-
-LAST_ALONE = torch.tensor([0.0, 0.0, 0.0, 1.0])
-"""Of the losses, the one of steps ahead."""
 
 CLEARER = 0.6
 """The guide's cross entropy on generated images is lowered to this part of that on real ones, and no further."""
@@ -132,7 +130,7 @@ def train(ctx: Context, o: TrainedOptions) -> tuple[dict[str, Tensor], dict[str,
     def ahead(images: Tensor, labels: Tensor, *drawn: Tensor) -> Tensor:
         with autocast(ctx.precision, ctx.device):
             found = state.network.ahead(images, labels, *drawn[-2:])
-        return found * LAST_ALONE.to(found.device)
+        return F.pad(found.reshape(1), (len(LOSSES) - 1, 0))  # the last of the losses; the others are 0
 
     objective, first_lessons = Compiled(losses, ctx.precision), Compiled(ahead, ctx.precision)
     for step in range(first, total_steps(o)):
