@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -28,6 +29,9 @@ RECOVER_PASSES = 2
 
 LONG_S = 2 * 3600.0
 """A run expected to take longer is told of the cheaper recipe before it starts."""
+
+SMALL = 30_000_000
+"""Parameters up to which a network is counted on the CPU: 120 MB, for a moment."""
 
 
 @dataclass(frozen=True)
@@ -70,11 +74,18 @@ class Estimates:
         return self._counts[known]
 
     def _count(self, spec: NetworkSpec) -> Counted:
-        """Return a network counted on the meta device, without its memory; for real where that cannot be done."""
-        try:
-            return _counted(fit.built_on_meta(lambda: build(spec, self._families, seed=0)), spec)
-        except fit.FAILURES:
-            return _counted(build(spec, self._families, seed=0), spec)
+        """Return a network counted without drawing its weights; for real where that cannot be done.
+
+        A small one runs on zeros, which takes less time than what torch imports to run it on the meta device.
+        """
+        def empty() -> nn.Module:
+            return fit.built_on_meta(lambda: build(spec, self._families, seed=0))
+
+        ways = [lambda: fit.with_zeros(empty(), at_most=SMALL), empty, lambda: build(spec, self._families, seed=0)]
+        for way in ways[:-1]:
+            with contextlib.suppress(*fit.FAILURES):
+                return _counted(way(), spec)
+        return _counted(ways[-1](), spec)
 
     def teacher(self, choice: TeacherChoice, facts: DatasetFacts) -> Work:
         """Return the work of training a teacher; none where its way has no `epochs`."""

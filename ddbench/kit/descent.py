@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, pad
 
 from ddbench.kit.views import apply_views
+from ddbench.training.optimisers import FUSED, Adam
 from ddbench.training.precision import Compiled
 
 if TYPE_CHECKING:
@@ -19,9 +20,6 @@ if TYPE_CHECKING:
 
 BETAS = (0.5, 0.9)
 EPS = 1e-8
-
-FUSED = ("cpu", "cuda")
-"""Devices whose Adam is one kernel; on others each of its operations is told apart."""
 
 COMPILED_SHAPES = 8
 """Torch compiles one function for at most this many kinds of input before it refuses."""
@@ -146,13 +144,13 @@ def layer_weights(tapped: TappedTeacher, recipe: RecoverRecipe) -> Tensor:
     return recipe.r_bn * torch.stack([of_layer, recipe.r_var * of_layer])
 
 
-def _adam(images: Tensor, rate: Tensor, resumed: RecoverState | None) -> torch.optim.Adam:
-    """Return Adam over the images alone, its rate a tensor; in one kernel where the device has it, and such as can be recorded."""
-    fused = images.device.type in FUSED
-    adam = torch.optim.Adam([images], lr=rate, betas=BETAS, eps=EPS, fused=fused, capturable=fused and images.device.type != "cpu")
+def _adam(images: Tensor, rate: Tensor, resumed: RecoverState | None) -> Adam:
+    """Return Adam over the images alone, its rate a tensor, and such as can be recorded."""
+    group = {"params": [images], "weight_decay": 0.0}
+    adam = Adam([group], lr=rate, betas=BETAS, eps=EPS, recorded=images.device.type in FUSED and images.device.type != "cpu")
     if resumed is not None:
-        step = torch.tensor(float(resumed.step), device=images.device if fused else "cpu")
-        adam.state[images] = {"step": step, "exp_avg": resumed.exp_avg.clone(), "exp_avg_sq": resumed.exp_avg_sq.clone()}
+        moments = {"exp_avg": resumed.exp_avg.clone(), "exp_avg_sq": resumed.exp_avg_sq.clone()}
+        adam.state[images] = {"step": adam.count(resumed.step, images), **moments}
     return adam
 
 

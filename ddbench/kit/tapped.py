@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ddbench.api.context import Precision
 from ddbench.errors import BadRequest
 from ddbench.kit.statistics import Segments, norm_with_statistics, segment_norms
-from ddbench.training.precision import autocast, memory_format
+from ddbench.training.precision import autocast, memory_format, placed
 
 
 @dataclass
@@ -76,7 +76,7 @@ class TappedTeacher(nn.Module):
         self.moved = {name: values.clone() for name, values in self.originals.items()}
         self.notes = []
         self.network = copy.deepcopy(teacher).eval().requires_grad_(requires_grad=False)
-        self.network.to(memory_format=memory_format(self.precision))
+        placed(self.network, self.precision, next(teacher.parameters()).device)
         self.held = dict(self.network.named_parameters())
         taps = _in_use(self.network, _tapped(self.network, self.tape), shape)
         _narrow(self.network, self.precision)

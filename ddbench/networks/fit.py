@@ -90,6 +90,20 @@ def built_on_meta(build: Callable[[], nn.Module]) -> nn.Module:
             return build().to("meta")
 
 
+def with_zeros(network: nn.Module, *, at_most: int) -> nn.Module:
+    """Return a network from the meta device on the CPU, in place: its parameters and buffers zero.
+
+    Raises:
+        ValueError: It has more than `at_most` values in all, and stays where it is.
+    """
+    state = network.state_dict()
+    if sum(values.numel() for values in state.values()) > at_most:
+        raise ValueError(f"the network has more than {at_most} values")
+    zeros = {name: torch.zeros(values.shape, dtype=values.dtype) for name, values in state.items()}
+    network.load_state_dict(zeros, assign=True)
+    return network
+
+
 def reductions(network: nn.Module, shape: tuple[int, int, int]) -> list[Reduction]:
     """Return the layers of a network on the meta device that make the map smaller, in the order in which they run.
 

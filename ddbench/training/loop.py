@@ -29,9 +29,8 @@ from ddbench.training.views import draw_epoch
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
-    from torch.optim import Optimizer
-
     from ddbench.training.losses import Criterion
+    from ddbench.training.optimisers import Optimizer
     from ddbench.training.recipe import Recipe
     from ddbench.training.views import BatchDraw, Source
 
@@ -247,7 +246,7 @@ def _finished(state: _State, plan: _Plan) -> Trained:
     _check_finite(losses, 0, plan.recipe)
     if state.average:
         state.average.apply(state.network)
-    state.optimiser.zero_grad(set_to_none=True)  # gradients lie in a recording's memory, and would hold all of it
+    state.optimiser.zero_grad()  # gradients lie in a recording's memory, and would hold all of it
     network = state.network.to(memory_format=torch.contiguous_format).eval().requires_grad_(requires_grad=False)
     every = max(1, math.ceil(len(losses) / CURVE_POINTS))
     curve = tuple((epoch, float(loss)) for epoch, loss in enumerate(losses) if epoch % every == 0 or epoch == len(losses) - 1)
@@ -284,7 +283,7 @@ def _kept(state: _State, epoch: int) -> dict[str, Tensor]:
     kept |= {"epoch": torch.tensor(epoch), "step": torch.tensor(state.step), "losses": state.losses}
     for place, parameter in enumerate(_parameters(state.optimiser)):
         values = state.optimiser.state.get(parameter, {})
-        kept |= {f"optimiser/{place}/{key}": value for key, value in values.items() if isinstance(value, torch.Tensor)}
+        kept |= {f"optimiser/{place}/{key}": value for key, value in values.items()}
     if state.average:
         kept |= {f"average/{name}": value for name, value in state.average.values.items()}
         kept["average_updates"] = torch.tensor(state.average.updates)

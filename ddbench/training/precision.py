@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 
 from ddbench.api.context import Precision
+from ddbench.training.cpu_layers import with_cpu_layers
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -206,7 +207,9 @@ def memory_format(precision: Precision) -> torch.memory_format:
 
 
 def placed(network: nn.Module, precision: Precision, device: torch.device) -> nn.Module:
-    """Move a network to its device and layout, in place, and return it."""
+    """Move a network to its device and layout, in place, and return it; plainly on a CPU, it gets layers that suit one."""
+    if device.type == "cpu" and precision == PLAIN:
+        with_cpu_layers(network)
     return network.to(device).to(memory_format=memory_format(precision))
 
 

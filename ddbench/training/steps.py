@@ -15,10 +15,10 @@ from ddbench.training.views import view
 
 if TYPE_CHECKING:
     from torch import Tensor
-    from torch.optim import Optimizer
 
     from ddbench.training.graphs import Replayed, Step
     from ddbench.training.loop import Lesson
+    from ddbench.training.optimisers import Optimizer
     from ddbench.training.recipe import Recipe
     from ddbench.training.views import BatchDraw
 
@@ -64,7 +64,7 @@ class TrainingStep:
 
     def _moved(self) -> Tensor:
         target = self.target if self._ask is None else self._ask(self.images)
-        self.optimiser.zero_grad(set_to_none=True)
+        self.optimiser.zero_grad()
         loss = self.objective(self.images, target)
         torch.autograd.backward(loss)
         self.optimiser.step()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
 from ddbench.api.protocol import batch_sizes, training_steps
 
@@ -46,14 +48,45 @@ def forward_flops(network: nn.Module, shape: tuple[int, int, int]) -> int:
     """
     place = next(network.parameters(), torch.empty(0))
     modes = {module: module.training for module in network.modules()}
-    counter = FlopCounterMode(display=False)
+    counter = _Counter()
     try:
         with torch.no_grad(), counter:
             network.eval()(torch.zeros(1, *shape, device=place.device, dtype=place.dtype))
     finally:
         for module, training in modes.items():
             module.training = training
-    return int(counter.get_total_flops())
+    return counter.flops
+
+
+class _Counter(TorchDispatchMode):
+    """Adds up the operations of what runs, by torch's formulas; as torch's `FlopCounterMode`, but it leaves the compiler alone.
+
+    That one imports torch's compiler at its first operation, which takes over a second of every process's start.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.flops = 0
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Nothing is compiled while this counts; what would keep the compiler out of it is what imports it."""
+        return False
+
+    def __torch_dispatch__(
+        self, func: Any, types: Sequence[type], args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        """Run an operation, or what it is composed of where torch has no formula for the whole, and count it."""
+        given = kwargs or {}
+        formula: Callable[..., int] | None = flop_registry.get(func._overloadpacket)  # noqa: SLF001 - its key in torch's table
+        if formula is None:
+            with self:
+                composed = func.decompose(*args, **given)
+            if composed is not NotImplemented:
+                return composed
+        value = func(*args, **given)
+        self.flops += int(formula(*args, **given, out_val=value)) if formula else 0
+        return value
 
 
 def training_work(flops: int, recipe: Recipe, images: int, *, teacher_flops: int = 0, layers: Layers = "any") -> Work:

@@ -16,7 +16,7 @@ import torch
 from ddbench.data.moving import moved
 from ddbench.seeding import generator_for
 from ddbench.training.dsa import PARAMETERS, draw_group, dsa_group
-from ddbench.training.precision import memory_format
+from ddbench.training.precision import placed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -122,7 +122,8 @@ class Redrawn:
 
     def __init__(self, draws: Draws, name: str, precision: Precision) -> None:
         self._draws, self._name = draws, name
-        self.module = draws.network(name, 0).to(memory_format=memory_format(precision)).eval()
+        module = draws.network(name, 0)
+        self.module = placed(module, precision, next(module.parameters()).device).eval()
         self._tensors: dict[str, Tensor] = self.module.state_dict()
 
     def renew(self, number: int) -> None:

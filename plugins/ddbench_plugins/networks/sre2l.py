@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from torch import nn
-from torchvision import models
 
 from ddbench.networks.fit import with_channels
 
@@ -28,6 +27,8 @@ def build_resnet(spec: NetworkSpec) -> nn.Module:
     The new stem convolution keeps PyTorch's default initialisation, as in the reference, which replaces it after
     torchvision has initialised the rest; there is no zero initialisation of the residual branches.
     """
+    from torchvision import models  # takes over a second, which no other network needs
+
     name = spec.name.partition("/")[2]
     network: nn.Module = models.get_model(name, num_classes=spec.num_classes)
     if spec.fitting["stem"] == "torchvision":
