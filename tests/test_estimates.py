@@ -7,8 +7,10 @@ from dataclasses import replace
 import pytest
 import torch
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from ddbench import NetworkFamily, NetworkSpec
+from ddbench import estimates as estimates_module
 from ddbench.cells import Method
 from ddbench.estimates import NOTHING, Estimates
 from ddbench.networks import build, resolve
@@ -59,10 +61,11 @@ def test_a_network_is_counted_without_its_memory_and_once():
     assert family.built_on == ["meta"]
 
 
-def test_a_network_that_cannot_run_without_memory_is_counted_for_real():
+def test_a_network_that_cannot_run_without_memory_is_counted_for_real(monkeypatch):
+    monkeypatch.setattr(estimates_module, "SMALL", 0)
     family = Dense(reads_its_weights=True)
     assert Estimates({"dense": family}).flops(SPEC) == 2 * SIZE * 10
-    assert family.built_on == ["meta", "cpu"]
+    assert family.built_on == ["meta", "meta", "cpu"]
 
 
 @pytest.mark.parametrize(
@@ -82,8 +85,21 @@ def test_the_count_is_that_of_the_built_network(name):
     spec = resolve(name, families, shape=(3, 32, 32), num_classes=10)
     torch.manual_seed(3)
     before = torch.get_rng_state()
-    assert Estimates(families).flops(spec) == forward_flops(build(spec, families, seed=0), spec.shape)
+    counted = Estimates(families).flops(spec)
     assert torch.get_rng_state().equal(before)
+    network, counter = build(spec, families, seed=0).eval(), FlopCounterMode(display=False)
+    with torch.no_grad(), counter:
+        network(torch.randn(1, *spec.shape))
+    assert counted == counter.get_total_flops() == forward_flops(network, spec.shape)
+
+
+@pytest.mark.parametrize(("most", "devices"), [(SIZE * 10 + 10, ["cpu"]), (SIZE * 10 + 9, ["meta"])], ids=["small", "large"])
+def test_a_small_network_is_counted_on_zeros_and_a_large_one_without_memory(monkeypatch, most, devices):
+    asked = []
+    monkeypatch.setattr(estimates_module, "SMALL", most)
+    monkeypatch.setattr(estimates_module, "forward_flops", lambda network, _: asked.append(next(network.parameters()).device.type))
+    Estimates({"dense": Dense()}).flops(SPEC)
+    assert asked == devices
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from ddbench.kit.tapped import TappedTeacher
 
 BETAS = (0.5, 0.9)
-EPS = 1e-8
 
 COMPILED_SHAPES = 8
 """Torch compiles one function for at most this many kinds of input before it refuses."""
@@ -147,7 +146,7 @@ def layer_weights(tapped: TappedTeacher, recipe: RecoverRecipe) -> Tensor:
 def _adam(images: Tensor, rate: Tensor, resumed: RecoverState | None) -> Adam:
     """Return Adam over the images alone, its rate a tensor, and such as can be recorded."""
     group = {"params": [images], "weight_decay": 0.0}
-    adam = Adam([group], lr=rate, betas=BETAS, eps=EPS, recorded=images.device.type in FUSED and images.device.type != "cpu")
+    adam = Adam([group], lr=rate, betas=BETAS, recorded=images.device.type in FUSED and images.device.type != "cpu")
     if resumed is not None:
         moments = {"exp_avg": resumed.exp_avg.clone(), "exp_avg_sq": resumed.exp_avg_sq.clone()}
         adam.state[images] = {"step": adam.count(resumed.step, images), **moments}

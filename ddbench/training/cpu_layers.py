@@ -21,12 +21,15 @@ WINDOW = (2, 2)
 
 FEW_CHANNELS = 4
 
+BEST_ROWS = 64
+"""Pixels of a row of the product that halves: shorter ones waste vectors, longer ones multiply more zeros."""
+
 COLUMNS_BYTES = 128 * 1024**2
 """Pixels laid out for a convolution's product take at most this much memory; a larger batch is left to torch."""
 
 
 class Halving(nn.AvgPool2d):
-    """`nn.AvgPool2d(2)`. Two rows of W pixels lie side by side; times (2W, W/2) quarters they are one pooled row."""
+    """`nn.AvgPool2d(2)`. Two rows of W pixels lie side by side; times a (2W, W/2) matrix of quarters they are one pooled row."""
 
     def forward(self, images: Tensor) -> Tensor:
         """Return float (N, C, H // 2, W // 2): the means of 2×2 pixels."""
@@ -41,17 +44,13 @@ class FewChannels(nn.Conv2d):
         """Return float (N, K, H', W'): the convolution."""
         if images.requires_grad or not _suits(images):
             return super().forward(images)
-        height, width = (self._reached(side, axis) for axis, side in enumerate(images.shape[2:]))
-        if len(images) * self.weight[0].numel() * height * width * images.itemsize > COLUMNS_BYTES:
+        down, across = (int(pad) for pad in self.padding)
+        windows = F.pad(images, (across, across, down, down))
+        for axis, (size, stride) in enumerate(zip(self.kernel_size, self.stride, strict=True), start=2):
+            windows = windows.unfold(axis, size, stride)
+        if windows.numel() * windows.itemsize > COLUMNS_BYTES:
             return super().forward(images)
-        columns = F.unfold(images, self.kernel_size, padding=self.padding, stride=self.stride)  # type: ignore[arg-type]  # no word
-        weights = self.weight.flatten(1).expand(len(images), -1, -1)
-        found = torch.bmm(weights, columns) if self.bias is None else torch.baddbmm(self.bias[:, None], weights, columns)
-        return found.unflatten(2, (height, width))
-
-    def _reached(self, side: int, axis: int) -> int:
-        """Return how many places the kernel has along an axis."""
-        return (side + 2 * int(self.padding[axis]) - self.kernel_size[axis]) // self.stride[axis] + 1
+        return _product(windows, self.weight, self.bias)
 
 
 def with_cpu_layers(network: nn.Module) -> nn.Module:
@@ -80,15 +79,27 @@ def _suits(images: Tensor) -> bool:
     return usual and images.ndim == 4 and len(images) > 0 and images.is_contiguous()
 
 
+def _product(windows: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """Return float (N, K, H, W) from what the kernel sees at every place, (N, C, H, W, h, w), and its (K, C, h, w) weights."""
+    place = windows.shape[2:4]
+    columns = windows.permute(0, 1, 4, 5, 2, 3).reshape(len(windows), weight[0].numel(), -1)
+    weights = weight.flatten(1).expand(len(windows), -1, -1)
+    found = torch.bmm(weights, columns) if bias is None else torch.baddbmm(bias[:, None], weights, columns)
+    return found.view(len(windows), -1, *place)
+
+
 def _halved(images: Tensor) -> Tensor:
+    """Return (N, C, H / 2, W / 2) from contiguous images of even sides; several pairs of rows at once where they are short."""
     count, channels, height, width = images.shape
-    rows = images.view(-1, 2 * width) @ _quarters(width, images.dtype)
+    pairs = max(1, BEST_ROWS // (2 * width))
+    together = pairs if images.numel() % (2 * width * pairs) == 0 else 1
+    rows = images.view(-1, 2 * width * together) @ _quarters(width, together, images.dtype)
     return rows.view(count, channels, height // 2, width // 2)
 
 
 @lru_cache
-def _quarters(width: int, dtype: torch.dtype) -> Tensor:
-    """Return (2W, W/2): a quarter where a pixel of two rows belongs to the pooled one."""
+def _quarters(width: int, pairs: int, dtype: torch.dtype) -> Tensor:
+    """Return (2WP, WP/2): a quarter where a pixel of P pairs of rows belongs to the pooled one."""
     with torch.inference_mode(mode=False):
         of_row = torch.eye(width // 2, dtype=dtype).repeat_interleave(2, dim=0) / 4
-        return of_row.repeat(2, 1)
+        return torch.kron(torch.eye(pairs, dtype=dtype), of_row.repeat(2, 1))

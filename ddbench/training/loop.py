@@ -29,6 +29,7 @@ from ddbench.training.views import draw_epoch
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
     from ddbench.training.losses import Criterion
     from ddbench.training.optimisers import Optimizer
     from ddbench.training.recipe import Recipe

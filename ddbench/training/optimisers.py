@@ -1,7 +1,7 @@
 """Optimisers: SGD and Adam in torch's own kernels, fused where the device can, with the parameters that decay written down.
 
-torch's optimiser classes import its compiler when the first is made, over a second of every process's start; the functions that they
-call are the same without it, so that here are classes of our own around them.
+torch's optimiser classes import its compiler when the first is made, over a second of every process's start; the functions that
+they call do not, so that here are classes of our own around them.
 """
 
 from __future__ import annotations
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 FUSED = ("cpu", "cuda", "mps", "xpu")
 """Devices on which the whole update is one kernel; on others each of its operations is told apart."""
+
+EPS = 1e-8
+"""Added to the root of Adam's second moving average."""
 
 Group = dict[str, Any]
 """`params`, their `lr` (a number, or a tensor that a recorded step reads) and their `weight_decay`, as in torch."""
@@ -98,7 +101,6 @@ class Adam(_Kept):
         *,
         lr: float | Tensor,
         betas: tuple[float, float],
-        eps: float = 1e-8,
         decoupled: bool = False,
         recorded: bool = False,
     ) -> None:
@@ -108,12 +110,11 @@ class Adam(_Kept):
             groups: The parameters.
             lr: The rate.
             betas: Of the two moving averages.
-            eps: Added to the root of the second.
             decoupled: Shrink weights by their decay instead of adding it to the gradient.
             recorded: Whether a graph may record the step: its number is then kept on the device.
         """
         super().__init__(groups, lr)
-        self.betas, self.eps, self.decoupled, self.recorded = betas, eps, decoupled, recorded
+        self.betas, self.decoupled, self.recorded = betas, decoupled, recorded
 
     @torch.no_grad()
     def step(self) -> None:
@@ -136,7 +137,7 @@ class Adam(_Kept):
                 beta2=self.betas[1],
                 lr=group["lr"],
                 weight_decay=group["weight_decay"],
-                eps=self.eps,
+                eps=EPS,
                 maximize=False,
             )
 
@@ -145,9 +146,12 @@ class Adam(_Kept):
         return torch.tensor(float(steps), device=like.device if self.fused or self.recorded else "cpu")
 
     def _begun(self, parameter: Tensor) -> dict[str, Tensor]:
-        kept = self.state[parameter]
-        kept |= {"step": self.count(0, parameter), "exp_avg": torch.zeros_like(parameter), "exp_avg_sq": torch.zeros_like(parameter)}
-        return kept
+        self.state[parameter] = {
+            "step": self.count(0, parameter),
+            "exp_avg": torch.zeros_like(parameter),
+            "exp_avg_sq": torch.zeros_like(parameter),
+        }
+        return self.state[parameter]
 
 
 def parameter_groups(network: nn.Module, *, weight_decay: float, decay: str) -> list[Group]:

@@ -58,14 +58,14 @@ def forward_flops(network: nn.Module, shape: tuple[int, int, int]) -> int:
     return counter.flops
 
 
-class _Counter(TorchDispatchMode):
+class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own
     """Adds up the operations of what runs, by torch's formulas; as torch's `FlopCounterMode`, but it leaves the compiler alone.
 
     That one imports torch's compiler at its first operation, which takes over a second of every process's start.
     """
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.flops = 0
 
     @classmethod

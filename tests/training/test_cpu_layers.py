@@ -19,9 +19,9 @@ CPU = torch.device("cpu")
 def products(monkeypatch):
     """Keep the shapes that products are taken of."""
     taken = []
-    halved, unfold = cpu_layers._halved, cpu_layers.F.unfold
+    halved, product = cpu_layers._halved, cpu_layers._product
     monkeypatch.setattr(cpu_layers, "_halved", lambda images: taken.append(images.shape) or halved(images))
-    monkeypatch.setattr(cpu_layers.F, "unfold", lambda images, *a, **k: taken.append(images.shape) or unfold(images, *a, **k))
+    monkeypatch.setattr(cpu_layers, "_product", lambda windows, *rest: taken.append(windows.shape) or product(windows, *rest))
     return taken
 
 
@@ -29,7 +29,7 @@ def _close(found, expected):
     torch.testing.assert_close(found, expected, atol=1e-12, rtol=0)
 
 
-@pytest.mark.parametrize("shape", [(3, 2, 8, 8), (1, 5, 2, 2), (2, 3, 4, 10)])
+@pytest.mark.parametrize("shape", [(3, 2, 8, 8), (1, 5, 2, 2), (2, 8, 2, 2), (2, 3, 4, 10), (1, 1, 2, 34), (1, 1, 4, 32)])
 def test_halving_is_the_mean_of_windows_and_so_are_its_gradients(products, shape):
     images = torch.randn(shape, dtype=torch.float64, requires_grad=True)
     expected, found = nn.AvgPool2d(2)(images), Halving(2)(images)
@@ -62,7 +62,7 @@ def test_a_convolution_of_few_channels_is_the_convolution(products, channels, bi
     found = with_cpu_layers(layer)(images)
     _close(found, expected)
     _close(torch.autograd.grad(found, weights, upstream), by_torch)
-    assert (type(layer), products) == (FewChannels, [images.shape])
+    assert (type(layer), products) == (FewChannels, [(4, channels, *expected.shape[2:], 3, 3)])
     assert found.is_contiguous()
 
 
@@ -116,10 +116,10 @@ def test_a_batch_that_would_take_much_memory_is_left_to_torch(products, monkeypa
     layer, images = with_cpu_layers(nn.Conv2d(3, 4, 3, padding=1)), torch.randn(2, 3, 6, 6)
     monkeypatch.setattr(cpu_layers, "COLUMNS_BYTES", 2 * 27 * 36 * 4)
     layer(images)
-    assert products == [images.shape]
+    assert len(products) == 1
     monkeypatch.setattr(cpu_layers, "COLUMNS_BYTES", 2 * 27 * 36 * 4 - 1)
     layer(images)
-    assert products == [images.shape]
+    assert len(products) == 1
 
 
 def test_a_matrix_made_in_a_test_pass_serves_training():

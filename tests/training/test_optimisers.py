@@ -75,6 +75,38 @@ def test_adamw_decouples_the_decay(small):
         torch.testing.assert_close(out.double(), w, atol=1e-6, rtol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("recipe", "theirs"),
+    [
+        ({"name": "sgd", "lr": 0.1, "momentum": 0.9, "weight_decay": 5e-4}, torch.optim.SGD),
+        ({"name": "sgd", "lr": 0.1, "momentum": 0.0, "weight_decay": 0.0}, torch.optim.SGD),
+        ({"name": "adamw", "lr": 0.01, "weight_decay": 0.01}, torch.optim.AdamW),
+    ],
+    ids=["momentum", "no momentum", "adamw"],
+)
+def test_steps_are_those_of_torchs_own_classes_bit_for_bit(small, recipe, theirs):
+    ours, network = small(), small()
+    optimiser = make_optimiser(ours, _recipe(**recipe))
+    settings = {name: value for name, value in recipe.items() if name != "name"}
+    other = theirs(network.parameters(), fused=True, **settings)
+    for step in range(5):
+        generator = torch.Generator().manual_seed(step)
+        set_rate(optimiser, 0.1 / (step + 1))
+        set_rate(other, 0.1 / (step + 1))
+        for place, (mine, its) in enumerate(zip(ours.parameters(), network.parameters(), strict=True)):
+            gradient = torch.randn(mine.shape, generator=generator)
+            mine.grad, its.grad = (None, None) if (step, place) == (2, 1) else (gradient, gradient.clone())  # one without
+        optimiser.step()
+        other.step()
+    assert all(torch.equal(mine, its) for mine, its in zip(ours.parameters(), network.parameters(), strict=True))
+    for mine, its in zip(ours.parameters(), network.parameters(), strict=True):
+        assert {name: value.tolist() for name, value in optimiser.state[mine].items()} == {
+            name: value.tolist() for name, value in other.state[its].items() if value is not None
+        }
+    optimiser.zero_grad()
+    assert all(parameter.grad is None for parameter in ours.parameters())
+
+
 def test_a_rate_still_to_be_learned_is_refused(small):
     from ddbench.errors import BadRequest
 
