@@ -37,10 +37,16 @@ if TYPE_CHECKING:
 
 
 def distilled(session: Session, stage: DistilledStage) -> DistilledSet:
-    """Return the stage's distilled set, made job by job if the store has none."""
+    """Return the stage's distilled set, made job by job if the store has none; one that failed in this session fails again."""
+    if stage.key in session.failed:
+        raise session.failed[stage.key]
     if stage.key not in session.sets:
-        with session.store.lock(stage.key):
-            artefact = session.find("distilled", stage.key) or _distil(session, stage)
+        try:
+            with session.store.lock(stage.key):
+                artefact = session.find("distilled", stage.key) or _distil(session, stage)
+        except Exception as error:
+            session.failed[stage.key] = error
+            raise
         session.sets[stage.key] = DistilledSet.open(artefact)
     return session.sets[stage.key]
 

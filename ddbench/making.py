@@ -57,6 +57,8 @@ class Session:
     fresh: bool = False
     teachers: dict[str, tuple[TrainedNetwork, Mapping[str, Any]]] = field(default_factory=dict)
     sets: dict[str, DistilledSet] = field(default_factory=dict)
+    failed: dict[str, Exception] = field(default_factory=dict)
+    """Why sets could not be made, by key: a set is tried once, not for each of its students."""
     loaded: dict[str, Any] = field(default_factory=dict)
     """Priors and experts, ready for use, by the key of their stage."""
     without_test_images: set[str] = field(default_factory=set)

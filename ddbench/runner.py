@@ -107,14 +107,24 @@ class _Done:
         except EnvironmentProblem:
             raise
         except Exception as error:  # noqa: BLE001 - one cell's failure is kept, and the others go on
+            told = any(error is other for other in self.errors.values())
             self.errors[number] = error
-            self.failures[number] = _failure(self.session, one, error)
+            self.failures[number] = self._failure(one, error, told=told)
             self.remaining.made(number)
             return True
         if record is not None:
             self.records[number] = record
             self.remaining.made(number)
         return record is not None
+
+    def _failure(self, one: PlannedCell, error: Exception, *, told: bool) -> dict[str, Any]:
+        """Keep why a cell failed and say it, once for all students of a set that cannot be made."""
+        content = failure_content(one.cell, one.record_key, problem_of(error))
+        path = self.session.store.add_failure(one.record_key, content)
+        if not told:
+            others = "; nor can the set's other students be trained" if error in self.session.failed.values() else ""
+            self.session.workspace.reporter.note(f"failed: {one.cell}: {type(error).__name__}: {error} (kept in {path}){others}")
+        return content
 
     def _is_made(self, number: int) -> bool:
         return self.session.store.has_record(self.planned.cells[number].record_key)
@@ -127,13 +137,6 @@ class _Done:
             self.reused,
             list(self.session.store.damaged),
         )
-
-
-def _failure(session: Session, planned: PlannedCell, error: Exception) -> dict[str, Any]:
-    content = failure_content(planned.cell, planned.record_key, problem_of(error))
-    path = session.store.add_failure(planned.record_key, content)
-    session.workspace.reporter.note(f"failed: {planned.cell}: {type(error).__name__}: {error} (kept in {path})")
-    return content
 
 
 def _raise_if_all_failed_alike(outcome: Outcome, errors: list[Exception]) -> None:

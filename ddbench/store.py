@@ -193,19 +193,27 @@ class Store:
         """Return whether a cell's record is there; nothing of it is read."""
         return (self.root / "records" / f"{key}.json").is_file()
 
-    def record(self, key: str, reader: RecordReader | None = None) -> Record | None:
-        """Return a cell's record, or None; a damaged one is moved aside and treated as absent."""
+    def record(self, key: str) -> Record | None:
+        """Return a cell's record, or None; a damaged one is moved aside, so that it is made again."""
+        try:
+            return self.read_record(key)
+        except ArtefactDamaged as problem:
+            self._set_aside(self.root / "records" / f"{key}.json", f"record-{key}", str(problem))
+            return None
+
+    def read_record(self, key: str, reader: RecordReader | None = None) -> Record | None:
+        """Return a cell's record, or None where there is none; nothing is moved.
+
+        Raises:
+            ArtefactDamaged: It, or its sidecar, is not as it was written.
+        """
         path = self.root / "records" / f"{key}.json"
         if not path.is_file():
             return None
-        try:
-            record = (reader or RecordReader()).read(path.read_bytes(), where=str(path))
-            sidecar = path.with_suffix(".npz")
-            if record.sidecar is not None and (not sidecar.is_file() or file_sha256(sidecar) != record.sidecar):
-                raise ArtefactDamaged(f"{sidecar} is missing or does not match its record")
-        except ArtefactDamaged as problem:
-            self._set_aside(path, f"record-{key}", str(problem))
-            return None
+        record = (reader or RecordReader()).read(path.read_bytes(), where=str(path))
+        sidecar = path.with_suffix(".npz")
+        if record.sidecar is not None and (not sidecar.is_file() or file_sha256(sidecar) != record.sidecar):
+            raise ArtefactDamaged(f"{sidecar} is missing or does not match its record")
         return record
 
     def add_record(self, record: Record, sidecar: bytes | None) -> Record:
@@ -234,12 +242,16 @@ class Store:
         return sorted(entry.name[:-5] for entry in os.scandir(folder) if entry.name.endswith(".json")) if folder.is_dir() else []
 
     def records(self, reader: RecordReader | None = None) -> Iterator[Record]:
-        """Give every whole record, by key."""
+        """Give every whole record, by key; a damaged one is told, and stays where it is."""
         reader = reader or RecordReader()
         for key in self.record_keys():
-            record = self.record(key, reader)
-            if record is not None:
-                yield record
+            try:
+                record = self.read_record(key, reader)
+            except ArtefactDamaged as problem:
+                self.damaged.append(f"left out: {problem}")
+            else:
+                if record is not None:
+                    yield record
 
     def add_failure(self, key: str, content: Mapping[str, Any]) -> Path:
         """Keep why a cell failed, beside earlier failures of the same cell."""

@@ -13,7 +13,7 @@ import ddbench
 from ddbench import distilling, making, measuring
 from ddbench.context import Throttled, network_settings
 from ddbench.costs import Cost, host, measured
-from ddbench.errors import ArtefactDamaged
+from ddbench.errors import ArtefactDamaged, TestImagesInSet
 from ddbench.needs import made
 from ddbench.networks import build, count_parameters
 from ddbench.overlap import refuse_test_images
@@ -142,7 +142,11 @@ def _evaluate(session: Session, stage: StudentStage, inputs: Inputs, trained: Tr
     """
     with making.unlocked(session.test):
         if inputs.distilled.sha256 not in session.without_test_images:
-            refuse_test_images(inputs.distilled, session.train, session.test)
+            try:
+                refuse_test_images(inputs.distilled, session.train, session.test)
+            except TestImagesInSet as error:
+                session.failed[stage.distilled.key] = error
+                raise
             session.without_test_images.add(inputs.distilled.sha256)
         return measuring.of_student(session, stage, (inputs.distilled, inputs.teacher), trained.network)
 

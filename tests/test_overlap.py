@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 from typer.testing import CliRunner
 
 import ddbench
+from ddbench import students
 from ddbench.cli.app import app
 from ddbench.data import HeldSplit, TestSplit, open_dataset
 from ddbench.errors import TestImagesInSet
@@ -103,10 +104,17 @@ def test_evaluate_refuses_such_a_set_with_one_sentence_and_keeps_no_record(digit
     labels = test.labels()
     chosen = torch.cat([(labels == label).nonzero().flatten()[:1] for label in range(10)])
     save_file({"images": test.images(chosen), "labels": labels[chosen]}, tmp_path / "set.safetensors")
+    trained, train = [], students.train_student
+
+    def counted(student, data, *rest, **more):
+        trained.append(data.images)
+        return train(student, data, *rest, **more)
+
+    monkeypatch.setattr(students, "train_student", counted)
     asked = ["evaluate", str(tmp_path / "set.safetensors"), "--protocol", "quick-hard/1", "--students", "convnet1-w32"]
     few = [
         "--eval-seeds",
-        "1",
+        "3",
         "--smoke",
         "0.02",
         "--threads",
@@ -121,11 +129,11 @@ def test_evaluate_refuses_such_a_set_with_one_sentence_and_keeps_no_record(digit
     assert "10 of the 10 images of the set" in result.stderr
     kept = [json.loads(path.read_text()) for path in (tmp_path / "store" / "records").glob("*.json")]
     assert [record["cell"]["synthesizer"] for record in kept if record["cell"]["synthesizer"] != "random"] == []
+    assert sum(torch.equal(images, test.images(chosen)) for images in trained) == 1  # not one for each eval seed
+    assert result.stderr.count("in the test split") == 1
 
 
 def test_a_set_is_looked_through_once_for_all_its_students(tmp_path, monkeypatch):
-    from ddbench import students
-
     looked = []
     refuse = students.refuse_test_images
     monkeypatch.setattr(students, "refuse_test_images", lambda *given: looked.append(given[0].sha256) or refuse(*given))

@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 
 import ddbench
+from ddbench.cells import Request
 from ddbench.errors import BadOption, BadRequest, LabelsTooLarge, NotEnoughImages, UnknownName
 from ddbench.planning import plan as make_plan
 from ddbench.progress import Silent
 from ddbench.records import read_record
+from ddbench.runner import run as run_plan
 from ddbench.settings import Settings
 from ddbench.store import Store
 from ddbench.workspace import open_workspace
@@ -69,8 +71,6 @@ def test_a_record_carries_what_decides_its_number_and_its_predictions_lie_beside
 
 
 def make_plan_data():
-    from ddbench.cells import Request
-
     return make_plan(Request(("random",)), workspace_at(None)).data
 
 
@@ -168,6 +168,31 @@ def test_a_cell_that_fails_leaves_a_failure_and_the_others_go_on(store, monkeypa
     assert "RuntimeError" in kept["traceback"]
     monkeypatch.undo()
     assert len(ddbench.run("random", store=store, **{**HARD, "eval_seeds": 2}).records) == 6
+
+
+def test_a_set_that_cannot_be_made_is_tried_and_told_once_and_every_student_of_it_fails(store, monkeypatch):
+    from ddbench import distilling
+
+    tried, told, distil = [], [], distilling._distil
+
+    def breaks_on_the_second(session, stage):
+        tried.append(stage.seed)
+        if stage.seed == 1:
+            raise RuntimeError("the second set broke")
+        return distil(session, stage)
+
+    monkeypatch.setattr(distilling, "_distil", breaks_on_the_second)
+    monkeypatch.setattr(Silent, "note", lambda self, line: told.append(line))
+    request = Request(("random",), **{**HARD, "eval_seeds": 3})
+    workspace = workspace_at(store)
+    outcome = run_plan(make_plan(request, workspace), workspace)
+    assert tried == [0, 1, 2]
+    assert len(outcome.records) == 6
+    assert [failure["cell"]["eval_seed"] for failure in outcome.failures] == [0, 1, 2]
+    assert {failure["message"] for failure in outcome.failures} == {"the second set broke"}
+    assert len(Store(store).failures()) == 3
+    (line,) = [line for line in told if line.startswith("failed:")]
+    assert line.endswith("; nor can the set's other students be trained")
 
 
 def test_rivals_of_one_eval_seed_start_from_the_same_weights(store):

@@ -100,6 +100,23 @@ def test_a_truncated_record_or_sidecar_is_moved_aside(store, suffix):
     assert len(store.damaged) == 1
 
 
+def test_looking_at_all_records_moves_none_and_making_a_damaged_one_again_does(store):
+    store.add_record(a_record(key=KEY), None)
+    other = store.add_record(a_record(key="1" * 20), None)
+    path = store.root / "records" / f"{KEY}.json"
+    path.write_bytes(path.read_bytes()[:-9])
+    assert list(store.records()) == [other]
+    (told,) = store.damaged
+    assert told.startswith(f"left out: {path} ")
+    with pytest.raises(ArtefactDamaged, match=KEY):
+        store.read_record(KEY)
+    assert path.exists()
+    assert store.record(KEY) is None
+    assert not path.exists()
+    assert store.damaged[1].endswith("and made again")
+    assert store.read_record(KEY) is None
+
+
 def test_an_edited_record_fails_its_own_checksum(store):
     store.add_record(a_record(key=KEY, top1=0.1), None)
     text = (store.root / "records" / f"{KEY}.json").read_text()

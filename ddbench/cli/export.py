@@ -57,14 +57,14 @@ def _set(store: "Store", key: str) -> "DistilledSet":
     Raises:
         UnknownName: The store has no such set.
         BadRequest: The key is of something else.
-        ArtefactDamaged: The set is damaged.
+        ArtefactDamaged: The record or its set is damaged.
     """
     from ddbench.distilled import DistilledSet
     from ddbench.errors import ArtefactDamaged, BadRequest, UnknownName
     from ddbench.report.show import find
 
     kind, full = find(store, key)
-    record = store.record(full) if kind == "records" else None
+    record = store.read_record(full) if kind == "records" else None
     if kind not in {"records", "distilled"}:
         raise BadRequest(f"{full} is of {kind}, not of a distilled set; see: ddbench store list distilled")
     artefact = store.find("distilled", record.distilled_key if record else full)

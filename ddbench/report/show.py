@@ -98,7 +98,7 @@ def sparkline(values: Sequence[float], points: int = CURVE_POINTS) -> str:
 
 
 def _record_view(store: Store, key: str) -> View:
-    record = store.record(key)
+    record = store.read_record(key)
     if record is None:
         raise UnknownName("record", key, store.record_keys(), see="ddbench store list")
     cell = record.cell

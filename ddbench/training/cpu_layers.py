@@ -7,6 +7,8 @@ whose three channels or one leave a kernel for many channels idle. Measured on t
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -53,6 +55,9 @@ class FewChannels(nn.Conv2d):
         return _product(windows, self.weight, self.bias)
 
 
+OF_TORCH: dict[type[nn.Module], type[nn.Module]] = {Halving: nn.AvgPool2d, FewChannels: nn.Conv2d}
+
+
 def with_cpu_layers(network: nn.Module) -> nn.Module:
     """Let the layers of a network that can be products be such, in place, and return it; parameters, hooks and modes stay."""
     for layer in network.modules():
@@ -61,6 +66,25 @@ def with_cpu_layers(network: nn.Module) -> nn.Module:
         elif type(layer) is nn.Conv2d and _has_few_channels(layer):
             layer.__class__ = FewChannels
     return network
+
+
+def as_built(network: nn.Module) -> nn.Module:
+    """Give a network its own layers back, in place, and return it: stored and loaded again, it then answers alike bit for bit."""
+    for layer in network.modules():
+        layer.__class__ = OF_TORCH.get(type(layer), type(layer))
+    return network
+
+
+@contextmanager
+def cpu_layers_in(network: nn.Module) -> Iterator[None]:
+    """Let a network have such layers inside the block, and be as it was afterwards."""
+    before = {layer: type(layer) for layer in network.modules()}
+    with_cpu_layers(network)
+    try:
+        yield
+    finally:
+        for layer, kind in before.items():
+            layer.__class__ = kind
 
 
 def _halves(layer: nn.AvgPool2d) -> bool:

@@ -19,6 +19,7 @@ from ddbench.api.protocol import batch_sizes, training_epochs, training_steps
 from ddbench.errors import OutOfMemory, SpecialValue
 from ddbench.seeding import derive_seed
 from ddbench.training.averages import Average
+from ddbench.training.cpu_layers import as_built
 from ddbench.training.graphs import Replayed, recorder_of
 from ddbench.training.memory import ran_out
 from ddbench.training.optimisers import forget_moments, make_optimiser, set_rate
@@ -248,7 +249,7 @@ def _finished(state: _State, plan: _Plan) -> Trained:
     if state.average:
         state.average.apply(state.network)
     state.optimiser.zero_grad()  # gradients lie in a recording's memory, and would hold all of it
-    network = state.network.to(memory_format=torch.contiguous_format).eval().requires_grad_(requires_grad=False)
+    network = as_built(state.network).to(memory_format=torch.contiguous_format).eval().requires_grad_(requires_grad=False)
     every = max(1, math.ceil(len(losses) / CURVE_POINTS))
     curve = tuple((epoch, float(loss)) for epoch, loss in enumerate(losses) if epoch % every == 0 or epoch == len(losses) - 1)
     return Trained(

@@ -208,9 +208,14 @@ def memory_format(precision: Precision) -> torch.memory_format:
 
 def placed(network: nn.Module, precision: Precision, device: torch.device) -> nn.Module:
     """Move a network to its device and layout, in place, and return it; plainly on a CPU, it gets layers that suit one."""
-    if device.type == "cpu" and precision == PLAIN:
+    if suits_cpu_layers(precision, device):
         with_cpu_layers(network)
     return network.to(device).to(memory_format=memory_format(precision))
+
+
+def suits_cpu_layers(precision: Precision, device: torch.device) -> bool:
+    """Return whether layers as matrix products are the faster ones: on a CPU, in float32, uncompiled and in the usual layout."""
+    return device.type == "cpu" and precision == PLAIN
 
 
 class Compiled:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,9 +12,10 @@ import torch.nn.functional as F
 
 from ddbench.api.protocol import TestView
 from ddbench.errors import BadRequest
+from ddbench.training.cpu_layers import cpu_layers_in
 from ddbench.training.loop import RunSettings
 from ddbench.training.memory import Pieces
-from ddbench.training.precision import at_least_float32, autocast, memory_format
+from ddbench.training.precision import at_least_float32, autocast, memory_format, suits_cpu_layers
 from ddbench.training.views import normalised
 from ddbench.training.work import layers_of
 
@@ -58,7 +59,7 @@ def logits(network: nn.Module, test: TestImages, view: TestView, run: RunSetting
     Raises:
         BadRequest: The view gives images of another size than the network was trained at, or cannot be cut from them.
     """
-    with torch.inference_mode(), _evaluating(network):
+    with torch.inference_mode(), _evaluating(network, run):
         answers = Pieces("test images at once", run.note).joined(
             lambda place: answered(network, test.images(torch.arange(place.start, place.stop)), test, view, run),
             test.count,
@@ -86,16 +87,19 @@ def answered(network: nn.Module, pixels: Tensor, test: TestImages, view: TestVie
         images = test.whitening.to(run.device).apply(shown)
     else:
         images = normalised(shown, test.mean.to(run.device), test.std.to(run.device))
-    with _evaluating(network), autocast(run.precision, run.device):
+    with _evaluating(network, run), autocast(run.precision, run.device):
         return at_least_float32(network(images.contiguous(memory_format=_layout(network, run))))
 
 
 @contextmanager
-def _evaluating(network: nn.Module) -> Iterator[None]:
+def _evaluating(network: nn.Module, run: RunSettings) -> Iterator[None]:
+    """Let a network be in eval mode inside the block, on a CPU with layers that suit one where it computes plainly."""
     modes = {module: module.training for module in network.modules()}
     network.eval()
+    suited = cpu_layers_in(network) if suits_cpu_layers(run.precision, run.device) else nullcontext()
     try:
-        yield
+        with suited:
+            yield
     finally:
         for module, training in modes.items():
             module.training = training

@@ -8,9 +8,13 @@ from torch import nn
 from torch.autograd import gradcheck, gradgradcheck
 
 from ddbench.api.context import Precision
+from ddbench.api.protocol import Loss, Optimiser, ProtocolSpec, Schedule, TestView
 from ddbench.training import cpu_layers
-from ddbench.training.cpu_layers import FewChannels, Halving, with_cpu_layers
+from ddbench.training.cpu_layers import FewChannels, Halving, as_built, cpu_layers_in, with_cpu_layers
 from ddbench.training.precision import placed
+from ddbench.training.predict import TestImages, logits
+from ddbench.training.students import Student, StudentSeeds, train_student
+from ddbench.training.views import normalised
 
 CPU = torch.device("cpu")
 
@@ -158,3 +162,44 @@ def test_only_layers_that_fit_are_replaced_and_their_parameters_and_modes_stay()
 )
 def test_networks_are_so_where_they_compute_plainly(precision, kind):
     assert type(placed(nn.Sequential(nn.AvgPool2d(2)), precision, CPU)[0]) is kind
+
+
+def test_a_network_is_given_back_as_it_was_built_and_a_block_leaves_it_as_it_was():
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AvgPool2d(2), nn.Flatten())
+    kinds = [type(layer) for layer in network]
+    assert [type(layer) for layer in as_built(with_cpu_layers(network))] == kinds
+    with cpu_layers_in(network):
+        assert [type(layer) for layer in network] == [FewChannels, Halving, nn.Flatten]
+    assert [type(layer) for layer in network] == kinds
+    with cpu_layers_in(with_cpu_layers(network)):
+        pass
+    assert [type(layer) for layer in network] == [FewChannels, Halving, nn.Flatten]
+
+
+def test_a_trained_student_is_as_it_was_built_and_is_tested_with_layers_that_suit_the_cpu(small, toy, run, monkeypatch):
+    network = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.AvgPool2d(2), nn.Flatten(), nn.LazyLinear(4))
+    data = toy()
+    network(data.images[:1].float())
+    spec = ProtocolSpec(
+        name="test/1",
+        title="",
+        source="",
+        label_regime="hard",
+        loss=Loss(name="ce"),
+        optimiser=Optimiser(name="sgd", lr=0.02, momentum=0.9, weight_decay=5e-4),
+        schedule=Schedule(name="cosine"),
+        batch=10,
+        epochs=1,
+    )
+    used, taken = set(), (FewChannels.forward, Halving.forward)
+    monkeypatch.setattr(FewChannels, "forward", lambda self, x: used.add(FewChannels) or taken[0](self, x))
+    monkeypatch.setattr(Halving, "forward", lambda self, x: used.add(Halving) or taken[1](self, x))
+    trained = train_student(Student(network, "test/small"), data, spec, seeds=StudentSeeds(0), run=run).network
+    assert used == {FewChannels, Halving}
+    assert [type(layer) for layer in trained][:2] == [nn.Conv2d, nn.AvgPool2d]
+    used.clear()
+    images = data.images.float() / 255
+    test = TestImages(lambda index: images[index], len(images), data.mean, data.std)
+    answers = logits(trained, test, TestView(), run)
+    assert used == {FewChannels, Halving}
+    torch.testing.assert_close(answers, trained(normalised(images, data.mean, data.std)))

@@ -24,7 +24,8 @@ from ddbench.data.moving import moved
 from ddbench.kit import Pixels
 from ddbench.training.precision import Compiled, at_least_float32, autocast, forget_compiled, memory_format
 
-from .draws import ByClass, Draws, Redrawn, batch_norms, chunk_rows, one_by_one, precision_of
+from .comparing import Comparisons
+from .draws import ByClass, Draws, Redrawn, augmented, batch_norms, chunk_rows, one_by_one, precision_of, views_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -33,7 +34,8 @@ if TYPE_CHECKING:
 
     from ddbench import Context, Job
 
-    from .draws import Augmented, Group
+    from .comparing import Distance, Sizes
+    from .draws import Group
     from .gradient import GradientOptions, Loops
 
 EPS = 1e-6
@@ -79,6 +81,7 @@ class GradientMatching:
         largest = max(min(o.batch_real, ctx.train.facts.counts[label]) for label in job.labels)
         self.rows = chunk_rows(largest, ctx.train.facts.shape, ctx.device)
         self._quick = Compiled(class_loss, self.precision)
+        self.comparisons = Comparisons(ctx.device, ctx.note)
 
     def loss_and_grad(self, images: Tensor, labels: Tensor, step: int) -> tuple[Tensor, Tensor]:
         """Return the loss, a scalar, and its gradient with respect to the images."""
@@ -90,10 +93,15 @@ class GradientMatching:
         self._move_statistics(groups, step, images.dtype)
         gradient, loss = torch.empty_like(images), images.new_zeros(())
         for group in groups:
+            views = views_of(group, step, self.draws, self.o)
+            drawn = [self.draws.real(label, step, self.o.batch_real) for label in group.labels]
+            sizes = tuple(len(positions) for positions in drawn)
+            real = augmented(self._real(torch.cat(drawn), images.dtype), views, sizes)
             synthetic = images[group.rows].detach().requires_grad_()
-            distance = self._distance(group, synthetic, step)
-            (gradient[group.rows],) = torch.autograd.grad(distance, synthetic)
-            loss += distance.detach()
+            seen = augmented(synthetic, views, group.sizes)
+            distance, towards = self.comparisons.of(sizes, group.sizes, self._distance)(real, seen.detach(), labels[group.rows])
+            (gradient[group.rows],) = torch.autograd.grad(seen, synthetic, towards)
+            loss += distance
         if self._quick.note:
             self.ctx.note(self._quick.note)
         return loss, gradient
@@ -110,20 +118,25 @@ class GradientMatching:
     def extras(self) -> Mapping[str, Tensor]:
         return {}
 
-    def _distance(self, group: Group, synthetic: Tensor, step: int) -> Tensor:
-        """Return the sum over a group's classes of D(g_T, g_S), differentiable in the images (eq. 9)."""
-        total = synthetic.new_zeros(())
-        for label, images in zip(group.labels, torch.split(synthetic, list(group.sizes)), strict=True):
-            view = None if self.o.augment == "none" else self.draws.alike(self.o.strategy, label, step)
-            real = self._real_gradient(label, step, view, synthetic.dtype)
-            total = total + DISTANCES[self.o.distance](real, self._synthetic_gradient(images, label, view))
-        return total
+    def _distance(self, of_real: Sizes, of_synthetic: Sizes) -> Distance:
+        """Return what gives the sum over some classes of D(g_T, g_S), of images as they are seen (eq. 9)."""
 
-    def _real_gradient(self, label: int, step: int, view: Augmented | None, dtype: torch.dtype) -> Sequence[Tensor]:
-        """Return g_T of a batch of real images of a class, in passes of one size, so that one compiled graph serves all."""
-        drawn = self.draws.real(label, step, self.o.batch_real)
-        images = self._real(drawn, view, dtype)
-        labels, weights = _aimed(label, images), images.new_full((len(images),), 1 / len(images))
+        def distance(real: Tensor, synthetic: Tensor, labels: Tensor) -> Tensor:
+            given = ((real, of_real), (synthetic, of_synthetic), (labels, of_synthetic))
+            by_class = zip(*(torch.split(tensor, list(sizes)) for tensor, sizes in given), strict=True)
+            return torch.stack([self._of_class(*of_class) for of_class in by_class]).sum()
+
+        return distance
+
+    def _of_class(self, real: Tensor, synthetic: Tensor, labels: Tensor) -> Tensor:
+        """Return D(g_T, g_S) of one class; g_S is uncompiled, since torch compiles no second derivative."""
+        weights = synthetic.new_full((len(synthetic),), 1 / len(synthetic))
+        found = self._gradient(class_loss, synthetic, labels, weights, differentiable=True)
+        return DISTANCES[self.o.distance](self._real_gradient(real, labels[:1]), found)
+
+    def _real_gradient(self, images: Tensor, label: Tensor) -> Sequence[Tensor]:
+        """Return g_T of real images of a class, in passes of one size, so that one compiled graph serves all."""
+        labels, weights = label.expand(len(images)), images.new_full((len(images),), 1 / len(images))
         missing = -len(images) % self.rows if self.precision.compile else 0
         if missing:
             images, labels, weights = (F.pad(part, [0, 0] * (part.ndim - 1) + [0, missing]) for part in (images, labels, weights))
@@ -133,12 +146,6 @@ class GradientMatching:
             total = [a + b for a, b in zip(total, found, strict=True)] if total else list(found)
         return total
 
-    def _synthetic_gradient(self, images: Tensor, label: int, view: Augmented | None) -> Sequence[Tensor]:
-        """Return g_S, differentiable in the images: uncompiled, since torch compiles no second derivative."""
-        weights = images.new_full((len(images),), 1 / len(images))
-        seen = images if view is None else view(images)
-        return self._gradient(class_loss, seen, _aimed(label, images), weights, differentiable=True)
-
     def _gradient(
         self, loss_of: Callable[..., Tensor], images: Tensor, labels: Tensor, weights: Tensor, *, differentiable: bool = False
     ) -> Sequence[Tensor]:
@@ -146,10 +153,9 @@ class GradientMatching:
             loss = loss_of(self.module, images.contiguous(memory_format=memory_format(self.precision)), labels, weights)
         return torch.autograd.grad(loss, self.parameters, create_graph=differentiable)
 
-    def _real(self, drawn: Tensor, view: Augmented | None, dtype: torch.dtype) -> Tensor:
-        """Return float (N, C, H, W), normalised: real images at int64 (N,) positions, augmented."""
-        images = self.pixels.normalise(self.ctx.train.images(moved(drawn, self.ctx.device))).to(dtype)
-        return images if view is None else view(images)
+    def _real(self, drawn: Tensor, dtype: torch.dtype) -> Tensor:
+        """Return float (N, C, H, W), normalised: real images at int64 (N,) positions."""
+        return self.pixels.normalise(self.ctx.train.images(moved(drawn, self.ctx.device))).to(dtype)
 
     def _move_statistics(self, groups: Sequence[Group], step: int, dtype: torch.dtype) -> None:
         """Let batch norm's running statistics see some real images of every class."""
@@ -157,7 +163,7 @@ class GradientMatching:
             return
         labels = [label for group in groups for label in group.labels]
         drawn = [self.draws.real(label, step, STATISTICS, what="statistics") for label in labels]
-        images = self._real(torch.cat(drawn), None, dtype)
+        images = self._real(torch.cat(drawn), dtype)
         self._batch_statistics(on=True)
         with torch.no_grad(), autocast(self.precision, images.device):
             self.module(images)
@@ -193,10 +199,6 @@ def _cosine(a: Tensor, b: Tensor) -> Tensor:
     norms = torch.linalg.vector_norm(a, dim=-1) * torch.linalg.vector_norm(b, dim=-1)
     cosine: Tensor = (a * b).sum(dim=-1) / (norms + EPS)
     return cosine
-
-
-def _aimed(label: int, images: Tensor) -> Tensor:
-    return torch.full((len(images),), label, device=images.device)
 
 
 def _used(module: nn.Module, shape: tuple[int, int, int]) -> list[Tensor]:

@@ -18,17 +18,18 @@ from ddbench.data.moving import moved
 from ddbench.kit import Embedder, Pixels
 from ddbench.training.precision import Compiled, at_least_float32, autocast, forget_compiled, memory_format
 
-from .draws import ByClass, Draws, Redrawn, batch_norms, chunk_rows, precision_of
+from .comparing import Comparisons
+from .draws import ByClass, Draws, Redrawn, augmented, batch_norms, chunk_rows, precision_of, views_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from torch import Tensor
 
     from ddbench import Context, Job
 
+    from .comparing import Distance, Sizes
     from .distribution import DistributionOptions
-    from .draws import Group
 
 
 class DistributionMatching:
@@ -48,6 +49,7 @@ class DistributionMatching:
         self.embedder = Embedder(self.network.module, ctx.train.facts.shape)
         for norm in norms:
             norm.train()
+        self.comparisons = Comparisons(ctx.device, ctx.note)
         self._embed = Compiled(_embedded, self.precision)
 
     def loss_and_grad(self, images: Tensor, labels: Tensor, step: int) -> tuple[Tensor, Tensor]:
@@ -55,13 +57,15 @@ class DistributionMatching:
         self.network.renew(step)
         gradient, loss = torch.empty_like(images), images.new_zeros(())
         for group in self.classes.groups(labels):
-            views = self._views(group, step)
-            real = self._real_means(group, views, step, images.dtype)
+            views = views_of(group, step, self.draws, self.o)
+            drawn = [self.draws.real(label, step, self.o.batch_real) for label in group.labels]
+            sizes = tuple(len(positions) for positions in drawn)
+            real = augmented(self._real(torch.cat(drawn), images.dtype), views, sizes)
             synthetic = images[group.rows].detach().requires_grad_()
-            seen = self._passed(_augmented(synthetic, views, group.sizes))
-            distance = (real - _means(seen, group.sizes)).square().sum()  # eq. 6, these classes' terms
-            (gradient[group.rows],) = torch.autograd.grad(distance, synthetic)
-            loss += distance.detach()
+            seen = augmented(synthetic, views, group.sizes)
+            distance, towards = self.comparisons.of(sizes, group.sizes, self._distance)(real, seen.detach(), labels[group.rows])
+            (gradient[group.rows],) = torch.autograd.grad(seen, synthetic, towards)
+            loss += distance
         if self._embed.note:
             self.ctx.note(self._embed.note)
         return loss, gradient
@@ -75,21 +79,20 @@ class DistributionMatching:
     def extras(self) -> Mapping[str, Tensor]:
         return {}
 
-    def _views(self, group: Group, step: int) -> Sequence[Callable[[Tensor], Tensor]]:
-        """Return what the images of each class go through in this step, real and synthetic ones alike."""
-        if self.o.augment == "none":
-            return [_untouched] * len(group.labels)
-        return [self.draws.alike(self.o.strategy, label, step) for label in group.labels]
+    def _distance(self, of_real: Sizes, of_synthetic: Sizes) -> Distance:
+        """Return what gives some classes' terms of equation 6, of images as they are seen."""
 
-    def _real_means(self, group: Group, views: Sequence[Callable[[Tensor], Tensor]], step: int, dtype: torch.dtype) -> Tensor:
-        """Return float (classes, D): the mean features of a batch of real images of each class, without a graph."""
-        drawn = [self.draws.real(label, step, self.o.batch_real) for label in group.labels]
-        sizes = [len(positions) for positions in drawn]
-        images = self.pixels.normalise(self.ctx.train.images(moved(torch.cat(drawn), self.ctx.device))).to(dtype)
-        rows = len(images) if self.whole_batches else chunk_rows(len(images), self.ctx.train.facts.shape, images.device)
-        with torch.no_grad():
-            seen = [self._passed(part) for part in torch.split(_augmented(images, views, sizes), rows)]
-            return _means(torch.cat(seen), sizes)
+        def distance(real: Tensor, synthetic: Tensor, _labels: Tensor) -> Tensor:
+            rows = len(real) if self.whole_batches else chunk_rows(len(real), self.ctx.train.facts.shape, real.device)
+            with torch.no_grad():
+                wanted = _means(torch.cat([self._passed(part) for part in torch.split(real, rows)]), of_real)
+            return (wanted - _means(self._passed(synthetic), of_synthetic)).square().sum()
+
+        return distance
+
+    def _real(self, drawn: Tensor, dtype: torch.dtype) -> Tensor:
+        """Return float (N, C, H, W), normalised: real images at int64 (N,) positions."""
+        return self.pixels.normalise(self.ctx.train.images(moved(drawn, self.ctx.device))).to(dtype)
 
     def _passed(self, images: Tensor) -> Tensor:
         """Return float (N, D): the images' features, at least float32."""
@@ -103,16 +106,6 @@ def _embedded(embedder: Embedder, images: Tensor) -> Tensor:
     return features
 
 
-def _augmented(images: Tensor, views: Sequence[Callable[[Tensor], Tensor]], sizes: Sequence[int]) -> Tensor:
-    """Return the images, class by class through the class's view."""
-    parts = torch.split(images, list(sizes))
-    return torch.cat([view(part) for view, part in zip(views, parts, strict=True)])
-
-
 def _means(features: Tensor, sizes: Sequence[int]) -> Tensor:
     """Return float (classes, D): the mean of each class's rows."""
     return torch.stack([part.mean(dim=0) for part in torch.split(features, list(sizes))])
-
-
-def _untouched(images: Tensor) -> Tensor:
-    return images

@@ -7,9 +7,9 @@ which classes are computed moves nothing. Draws are made on the CPU and moved wi
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 
@@ -29,6 +29,16 @@ CHUNK_PIXELS = {"cpu": 64 * 32 * 32}
 """Pixels of real images in one forward pass, by kind of device; on two CPU cores 64 images of 32 px were quicker than 256."""
 
 OTHER_CHUNK_PIXELS = 2048 * 32 * 32
+
+
+class Augmenting(Protocol):
+    """Options that say how classes are augmented."""
+
+    @property
+    def augment(self) -> str: ...
+
+    @property
+    def strategy(self) -> str: ...
 
 
 @dataclass(frozen=True)
@@ -72,6 +82,25 @@ class Augmented:
     def __call__(self, images: Tensor) -> Tensor:
         """Return float (N, C, H, W), normalised, differentiable in the images."""
         return dsa_group(images, self.group, self.uniform.to(images.dtype).expand(len(images), -1))
+
+
+def views_of(group: Group, step: int, draws: Draws, o: Augmenting) -> Sequence[Callable[[Tensor], Tensor]]:
+    """Return what the images of each of some classes go through in a step, real and synthetic ones alike."""
+    if o.augment == "none":
+        return [_untouched] * len(group.labels)
+    return [draws.alike(o.strategy, label, step) for label in group.labels]
+
+
+def augmented(images: Tensor, views: Sequence[Callable[[Tensor], Tensor]], sizes: Sequence[int]) -> Tensor:
+    """Return the images, class by class through the class's view."""
+    if all(view is _untouched for view in views):
+        return images
+    parts = torch.split(images, list(sizes))
+    return torch.cat([view(part) for view, part in zip(views, parts, strict=True)])
+
+
+def _untouched(images: Tensor) -> Tensor:
+    return images
 
 
 def one_by_one(images: Tensor, strategy: str, generator: Generator) -> Tensor:

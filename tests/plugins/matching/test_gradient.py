@@ -15,6 +15,7 @@ from ddbench.seeding import generator_for
 from ddbench.testing import ObjectiveConformance
 from ddbench.training.dsa import dsa
 from ddbench_plugins.matching import draws as drawing
+from ddbench_plugins.matching.comparing import Comparison
 from ddbench_plugins.matching.gradient import RELEASED, Gradient, GradientOptions, Loops, loops
 from plain_matching import (
     a_job,
@@ -75,10 +76,10 @@ def test_the_class_group_moves_no_number(group):
 def test_no_more_than_a_group_of_classes_has_its_graph_held(monkeypatch):
     ctx, job = context(), a_job()
     matching, held = begun(ctx, job, class_group=3), []
-    whole = matching._distance
-    monkeypatch.setattr(matching, "_distance", lambda group, *rest: held.append(group.labels) or whole(group, *rest))
+    compared = Comparison._compared
+    monkeypatch.setattr(Comparison, "_compared", lambda self: held.append(self.places[2].unique().tolist()) or compared(self))
     matching.loss_and_grad(images_of(job), labels_of(job), 0)
-    assert held == [(0, 1, 2), (3,)]
+    assert held == [[0, 1, 2], [3]]
 
 
 @pytest.mark.parametrize("compiled", [False, True])
