@@ -19,7 +19,7 @@ from ddbench.errors import PluginFailed, SpecialValue
 from ddbench.external import is_external
 from ddbench.making import Session, all_notes, common_card, file_metadata, forget_damaged, plugin_block, running, stored
 from ddbench.needs import made
-from ddbench.seeding import generator_for
+from ddbench.seeding import generator_for, global_generators
 
 DTYPES = (
     'uint8 is for space="uint8", float32 for "unit" (from 0 to 1), "normalised" (by the dataset\'s mean and std) and "zca": round, '
@@ -103,12 +103,26 @@ def _recover(session: Session, stage: DistilledStage, context: StageContext, num
         part = GroupProgress(shown, number, len(stage.groups))
         generator = generator_for("recover", stage.seed, group[0].index)
         context.begin(generator, part, checkpoint=f"checkpoint-{number:06d}.safetensors")
+        before = global_generators()
         with measured(session.device) as cost:
             results = stage.method.synthesizer.run(context, options, group)
+        _tell_of_global_draws(session, stage, context, before)
         cost.seconds += context.spent_before_s
         _keep_jobs(session, stage, group, results, (context.folder, cost, context.notes))
         context.forget_checkpoint()
         context.shown = shown
+
+
+def _tell_of_global_draws(session: Session, stage: DistilledStage, context: StageContext, before: Mapping[str, object]) -> None:
+    """Note, on the set and once to whoever runs it, that it was drawn from what nothing seeds."""
+    after = global_generators()
+    drawn = [name for name, state in before.items() if after[name] != state]
+    if drawn:
+        line = f"{stage.method.name} draws from {' and '.join(drawn)}, which nothing seeds: made again, its sets differ"
+        context.note(line)
+        if line not in session.told:
+            session.told.add(line)
+            session.workspace.reporter.note(f"{line}; ddbench plugin check {stage.method.name} tells more")
 
 
 def _keep_jobs(

@@ -61,6 +61,8 @@ class Session:
     """Why sets could not be made, by key: a set is tried once, not for each of its students."""
     loaded: dict[str, Any] = field(default_factory=dict)
     """Priors and experts, ready for use, by the key of their stage."""
+    told: set[str] = field(default_factory=set)
+    """Lines that are said once, however often they hold."""
     without_test_images: set[str] = field(default_factory=set)
     """Checksums of sets that were looked through."""
     _replaced: set[str] = field(default_factory=set)

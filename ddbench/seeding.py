@@ -24,6 +24,21 @@ def generator_for(purpose: str, *parts: int | str) -> torch.Generator:
     return torch.Generator().manual_seed(derive_seed(purpose, *parts))
 
 
+def global_generators() -> dict[str, object]:
+    """Return the state of every generator that draws where nobody names one, by what it is called."""
+    import random
+
+    import numpy as np
+    import torch
+
+    _, keys, *place = np.random.get_state()  # type: ignore[misc]  # noqa: NPY002 - the one in question
+    return {
+        "torch's global generator": torch.get_rng_state().numpy().tobytes(),
+        "numpy's global generator": (np.asarray(keys).tobytes(), *place),
+        "Python's global generator": random.getstate(),
+    }
+
+
 @contextmanager
 def seeded_globally(seed: int) -> Iterator[None]:
     """Seed torch's global CPU generator inside the block and restore it afterwards, for libraries that know no other."""

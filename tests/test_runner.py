@@ -7,6 +7,7 @@ import json
 
 import numpy as np
 import pytest
+import torch
 
 import ddbench
 from ddbench.cells import Request
@@ -90,6 +91,27 @@ def test_a_record_shows_what_did_not_go_as_planned_when_its_set_was_made(store, 
     assert record.precision.notes == ()
     kept = Store(store).record(record.key)
     assert kept.precision.recover["notes"] == ["running uncompiled"]
+
+
+def test_a_method_that_draws_from_what_nothing_seeds_is_told_once_and_its_records_say_so(store, monkeypatch):
+    from ddbench_plugins.baselines.random import Random
+
+    told, run = [], Random.run
+
+    def drawing(self, ctx, options, group):
+        torch.rand(1)
+        np.random.rand()  # noqa: NPY002 - what the note is about
+        return run(self, ctx, options, group)
+
+    monkeypatch.setattr(Random, "run", drawing)
+    monkeypatch.setattr(Silent, "note", lambda self, line: told.append(line))
+    workspace = workspace_at(store)
+    outcome = run_plan(make_plan(Request(("random",), **HARD), workspace), workspace)
+    line = (
+        "random draws from torch's global generator and numpy's global generator, which nothing seeds: made again, its sets differ"
+    )
+    assert [record.precision.recover["notes"] for record in outcome.records] == [[line]] * 3
+    assert [note for note in told if "nothing seeds" in note] == [f"{line}; ddbench plugin check random tells more"]
 
 
 def test_one_teacher_serves_every_cell_and_is_tested_only_after_it_was_stored(store):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from ddbench.api.network import TrainedNetwork
 from ddbench.context import StageContext
 from ddbench.errors import TestSplitTouched
 from ddbench.options import Options
+from ddbench.seeding import global_generators
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -40,9 +40,7 @@ class Interrupted(Exception):
 def global_state() -> dict[str, Any]:
     """Return everything global that no plugin may change, by what it is called."""
     return {
-        "torch's global generator": torch.get_rng_state().numpy().tobytes(),
-        "numpy's global generator": np.random.get_state()[1].tobytes(),  # type: ignore[index]  # noqa: NPY002 - the legacy state is what is guarded
-        "Python's global generator": random.getstate(),
+        **global_generators(),
         "grad mode": torch.is_grad_enabled(),
         "autocast": torch.is_autocast_enabled("cpu"),
         "default dtype": torch.get_default_dtype(),
