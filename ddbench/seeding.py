@@ -31,7 +31,7 @@ def global_generators() -> dict[str, object]:
     import numpy as np
     import torch
 
-    _, keys, *place = np.random.get_state()  # type: ignore[misc]  # noqa: NPY002 - the one in question
+    _, keys, *place = np.random.get_state()  # noqa: NPY002 - the one in question
     return {
         "torch's global generator": torch.get_rng_state().numpy().tobytes(),
         "numpy's global generator": (np.asarray(keys).tobytes(), *place),
