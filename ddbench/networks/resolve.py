@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import contextlib
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from ddbench.errors import UnknownName
+from ddbench.errors import UnfitNetwork, UnknownName
 
 if TYPE_CHECKING:
     from ddbench.api.network import NetworkFamily, NetworkSpec
@@ -34,13 +36,23 @@ def resolve(name: str, families: Mapping[str, NetworkFamily], *, shape: tuple[in
         asked = [families[prefix]]
     else:
         bare, asked = name, list(_in_order(families))
-    for family in asked:
-        try:
-            return family.fit(bare, shape=shape, num_classes=num_classes)
-        except UnknownName:
-            continue
+    found = _fitted(bare, asked, shape, num_classes)
+    if found is not None:
+        return found
+    names = {known for family in asked for known in family.names()}
+    with contextlib.suppress(UnfitNetwork):  # variants are many, and not all are listed: `convnet1w32` means convnet1-w32
+        parted = re.sub(r"(?<=[0-9])(?=[a-z])", "-", bare)
+        names |= {parted} if _fitted(parted, asked, shape, num_classes) else set()
     start = f"{prefix}/" if slash else ""
-    raise UnknownName("network", name, {f"{start}{known}" for family in asked for known in family.names()})
+    raise UnknownName("network", name, {f"{start}{known}" for known in names})
+
+
+def _fitted(bare: str, asked: Iterable[NetworkFamily], shape: tuple[int, int, int], num_classes: int) -> NetworkSpec | None:
+    """Return the network as the first family that knows it fits it, or None where none does."""
+    for family in asked:
+        with contextlib.suppress(UnknownName):
+            return family.fit(bare, shape=shape, num_classes=num_classes)
+    return None
 
 
 def _in_order(families: Mapping[str, NetworkFamily]) -> Iterator[NetworkFamily]:

@@ -71,6 +71,19 @@ def test_an_unknown_name_is_told_with_the_nearest_known_one(name):
         resolve(name, known, shape=SHAPE, num_classes=10)
 
 
+@pytest.mark.parametrize(("name", "meant"), [("convnet1bn", "convnet1-bn"), ("ddbench/convnet1w32", "ddbench/convnet1-w32")])
+def test_a_variant_without_its_dash_is_told_with_it(name, meant):
+    known = families(Family("ddbench", ("convnet1", "convnet3")), Family("timm", ("vit",)))
+    with pytest.raises(UnknownName, match=f"Did you mean '{meant}'"):
+        resolve(name, known, shape=SHAPE, num_classes=10)
+
+
+def test_a_variant_without_its_dash_that_does_not_fit_the_images_is_not_meant():
+    known = families(Family("ddbench", ("convnet1", "convnet3"), too_small=("convnet1-bn",)))
+    with pytest.raises(UnknownName, match="Did you mean 'convnet1'"):
+        resolve("convnet1bn", known, shape=SHAPE, num_classes=10)
+
+
 def test_an_unfit_network_is_not_looked_for_in_the_next_family():
     ours, timm = Family("ddbench", ("net",), too_small=("net",)), Family("timm", ("net",))
     with pytest.raises(UnfitNetwork, match="larger images"):
