@@ -15,6 +15,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ddbench.heap import give_back
+
 if TYPE_CHECKING:
     import torch
 
@@ -30,8 +32,13 @@ class Cost:
 
 
 @contextmanager
-def measured(device: torch.device) -> Iterator[Cost]:
-    """Measure the block: wall seconds, and the accelerator's or else the process's peak memory inside it."""
+def measured(device: torch.device, *, afresh: bool = True) -> Iterator[Cost]:
+    """Measure the block: wall seconds, and the accelerator's or else the process's peak memory inside it.
+
+    Args:
+        device: Where the work is done.
+        afresh: Give memory that was freed and kept back first, so that it does not count; not for one step among many.
+    """
     import torch
 
     cost = Cost()
@@ -39,6 +46,8 @@ def measured(device: torch.device) -> Iterator[Cost]:
     if on_device:
         torch.accelerator.reset_peak_memory_stats()
     else:
+        if afresh:
+            give_back()
         _reset_high_water()
     start = time.perf_counter()
     try:

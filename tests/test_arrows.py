@@ -18,6 +18,7 @@ LINES = [
     {
         "context",
         "costs",
+        "heap",
         "making",
         "needs",
         "distilling",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import statistics
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -11,9 +13,13 @@ from dataclasses import dataclass, replace
 import torch
 
 from ddbench.costs import measured
+from ddbench.heap import M_MMAP_THRESHOLD, M_TRIM_THRESHOLD, keep_freed
 from ddbench.training.graphs import WARM_UPS
 
 CPU = torch.device("cpu")
+
+MMAP_BYTES = 32 * 2**20
+"""Where glibc's threshold ends up by itself once a block of that size was freed; its other one follows at twice as much."""
 
 Call = Callable[[], object]
 
@@ -25,6 +31,8 @@ class Side:
     call: Call
     count: int = 1
     """Calls that make up the piece: ten where the other side does ten at once."""
+    quick: bool = False
+    """Whether a call takes so little that one more, not timed, may precede each that is."""
 
 
 @dataclass(frozen=True)
@@ -151,10 +159,22 @@ def _clock(device: torch.device) -> Iterator[Callable[[], float]]:
 
 
 def _timed(side: Side, device: torch.device, *, released: bool) -> tuple[float, int]:
-    with measured(device) as cost, _tf32(allowed=released):
+    (give_back_freed if released else keep_freed)()
+    if device.type == "cpu" and side.quick:
+        side.call()  # memory is as in the middle of many such steps, not as right after the other side's
+    with measured(device, afresh=False) as cost, _tf32(allowed=released):
         for _ in range(side.count):
             side.call()
     return cost.seconds, cost.peak_bytes or 0
+
+
+def give_back_freed() -> None:
+    """Let the C library treat freed memory as it does by itself; what a run of ours asks of it is in `ddbench.heap`."""
+    if sys.platform == "linux":
+        libc = ctypes.CDLL(None)
+        libc.mallopt(M_MMAP_THRESHOLD, MMAP_BYTES)
+        libc.mallopt(M_TRIM_THRESHOLD, 2 * MMAP_BYTES)
+        libc.malloc_trim(0)
 
 
 def _tf32(*, allowed: bool) -> AbstractContextManager[None]:

@@ -93,11 +93,11 @@ def student_hard() -> list[Ratio]:
     images = torch.stack([plain.viewed(pixels, i, offset=(plain.PAD, plain.PAD), flipped=False) for i in range(SET)])
     batches = plain.OnDevice(plain.tensor_batches(images, pixels.labels, batch=256), DEVICE)
     optimiser = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9, weight_decay=5e-4)
-    side = Side(lambda: plain.hard_epoch(network, optimiser, batches, strategy=DSA_GROUPS))
+    side = Side(lambda: plain.hard_epoch(network, optimiser, batches, strategy=DSA_GROUPS), quick=True)
     pair = Pair(
         "student step, hard with DSA, ConvNet-3, 100 images",
         side,
-        Side(fast.epoch),
+        Side(fast.epoch, quick=True),
         3.0,
         4.0,
         flops=fast.flops,
