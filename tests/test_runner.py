@@ -192,6 +192,21 @@ def test_a_cell_that_fails_leaves_a_failure_and_the_others_go_on(store, monkeypa
     assert len(ddbench.run("random", store=store, **{**HARD, "eval_seeds": 2}).records) == 6
 
 
+def test_a_run_on_a_cpu_keeps_what_it_frees_and_one_elsewhere_does_not_ask(store, monkeypatch):
+    from dataclasses import replace
+
+    from ddbench import making
+
+    asked = []
+    monkeypatch.setattr(making, "keep_freed", lambda: asked.append(True))
+    workspace = workspace_at(store)
+    planned = make_plan(Request(("random",), **HARD), workspace)
+    making.open_session(planned, workspace)
+    assert asked == [True]
+    making.open_session(replace(planned, place=replace(planned.place, device=torch.device("meta"))), workspace)
+    assert asked == [True]
+
+
 def test_a_set_that_cannot_be_made_is_tried_and_told_once_and_every_student_of_it_fails(store, monkeypatch):
     from ddbench import distilling
 
