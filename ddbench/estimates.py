@@ -78,16 +78,17 @@ class Estimates:
 
         A small one runs on zeros, which takes less time than what torch imports to run it on the meta device.
         """
-        for way in (self._on_zeros, self._on_meta):
-            with contextlib.suppress(*fit.FAILURES):
-                return _counted(way(spec), spec)
+        with contextlib.suppress(*fit.FAILURES):
+            network = self._on_meta(spec)
+            if count_parameters(network) <= SMALL:
+                with contextlib.suppress(*fit.FAILURES):
+                    return _counted(fit.with_zeros(network), spec)
+                network = self._on_meta(spec)  # part of it may have left
+            return _counted(network, spec)
         return _counted(build(spec, self._families, seed=0), spec)
 
     def _on_meta(self, spec: NetworkSpec) -> nn.Module:
         return fit.built_on_meta(lambda: build(spec, self._families, seed=0))
-
-    def _on_zeros(self, spec: NetworkSpec) -> nn.Module:
-        return fit.with_zeros(self._on_meta(spec), at_most=SMALL)
 
     def teacher(self, choice: TeacherChoice, facts: DatasetFacts) -> Work:
         """Return the work of training a teacher; none where its way has no `epochs`."""

@@ -90,16 +90,9 @@ def built_on_meta(build: Callable[[], nn.Module]) -> nn.Module:
             return build().to("meta")
 
 
-def with_zeros(network: nn.Module, *, at_most: int) -> nn.Module:
-    """Return a network from the meta device on the CPU, in place: its parameters and buffers zero.
-
-    Raises:
-        ValueError: It has more than `at_most` values in all, and stays where it is.
-    """
-    state = network.state_dict()
-    if sum(values.numel() for values in state.values()) > at_most:
-        raise ValueError(f"the network has more than {at_most} values")
-    zeros = {name: torch.zeros(values.shape, dtype=values.dtype) for name, values in state.items()}
+def with_zeros(network: nn.Module) -> nn.Module:
+    """Return a network from the meta device on the CPU, in place: its parameters and buffers zero."""
+    zeros = {name: torch.zeros(values.shape, dtype=values.dtype) for name, values in network.state_dict().items()}
     network.load_state_dict(zeros, assign=True)
     return network
 

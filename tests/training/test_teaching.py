@@ -12,6 +12,7 @@ from torch import nn
 from ddbench.api.context import Precision
 from ddbench.api.network import TrainedNetwork
 from ddbench.errors import BadRequest
+from ddbench.training.precision import placed
 from ddbench.training.students import held
 from ddbench.training.teaching import Answers, answering_copy, one_answer_each
 
@@ -29,10 +30,10 @@ def _batch(count=8):
 
 
 def test_batch_mode_answers_as_a_copy_left_in_train_mode_does(toy, teacher, run):
-    twin = copy.deepcopy(teacher.module).train()
+    twin = placed(copy.deepcopy(teacher.module), run.precision, run.device).train()
     expected = twin(_batch())
     answered = Answers(toy(teacher=teacher), "batch", run)(_batch())
-    torch.testing.assert_close(answered, expected)
+    assert torch.equal(answered, expected)
     assert not torch.allclose(answered, teacher.module(_batch()), atol=1e-2)
 
 

@@ -6,17 +6,29 @@ draws and the augmentation that they choose, differs from step to step and stays
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import torch
 
+from ddbench.data.moving import moved
 from ddbench.training.graphs import Replayed, recorder_of
 
+from .draws import augmented, views_of
+
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from torch import Tensor
 
+    from ddbench import Context
+    from ddbench.kit import Pixels
     from ddbench.training.graphs import Recorder
+
+    from .distribution import DistributionOptions
+    from .draws import Draws, Group
+    from .gradient import GradientOptions
 
 RECORDED = 8
 """Kinds of batches, by their sizes, that are recorded; each recording keeps the memory that it needs."""
@@ -74,3 +86,36 @@ class Comparisons:
             recorder = recorder_of(self.device) if len(self._by_sizes) < RECORDED else None
             self._by_sizes[sizes] = Comparison(distance(*sizes), recorder, self.note)
         return self._by_sizes[sizes]
+
+
+class ByClasses(ABC):
+    """An objective at work that compares some classes at a time: real batches of them with all of their synthetic images."""
+
+    ctx: Context
+    o: GradientOptions | DistributionOptions
+    draws: Draws
+    pixels: Pixels
+    comparisons: Comparisons
+
+    @abstractmethod
+    def _distance(self, of_real: Sizes, of_synthetic: Sizes) -> Distance:
+        """Return the distance of batches of these sizes, of images as they are seen."""
+
+    def _compared(self, groups: Sequence[Group], images: Tensor, labels: Tensor, step: int) -> tuple[Tensor, Tensor]:
+        """Return the distance summed over groups of classes, a scalar, and its gradient in the synthetic images."""
+        gradient, loss = torch.empty_like(images), images.new_zeros(())
+        for group in groups:
+            views = views_of(group, step, self.draws, self.o)
+            drawn = [self.draws.real(label, step, self.o.batch_real) for label in group.labels]
+            sizes = tuple(len(positions) for positions in drawn)
+            real = augmented(self._real(torch.cat(drawn), images.dtype), views, sizes)
+            synthetic = images[group.rows].detach().requires_grad_()
+            seen = augmented(synthetic, views, group.sizes)
+            distance, towards = self.comparisons.of(sizes, group.sizes, self._distance)(real, seen.detach(), labels[group.rows])
+            (gradient[group.rows],) = torch.autograd.grad(seen, synthetic, towards)
+            loss += distance
+        return loss, gradient
+
+    def _real(self, drawn: Tensor, dtype: torch.dtype) -> Tensor:
+        """Return float (N, C, H, W), normalised: real images at int64 (N,) positions."""
+        return self.pixels.normalise(self.ctx.train.images(moved(drawn, self.ctx.device))).to(dtype)

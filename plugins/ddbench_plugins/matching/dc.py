@@ -24,8 +24,8 @@ from ddbench.data.moving import moved
 from ddbench.kit import Pixels
 from ddbench.training.precision import Compiled, at_least_float32, autocast, forget_compiled, memory_format
 
-from .comparing import Comparisons
-from .draws import ByClass, Draws, Redrawn, augmented, batch_norms, chunk_rows, one_by_one, precision_of, views_of
+from .comparing import ByClasses, Comparisons
+from .draws import ByClass, Draws, Redrawn, batch_norms, chunk_rows, one_by_one, precision_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -64,9 +64,10 @@ def cos(real: Sequence[Tensor], synthetic: Sequence[Tensor]) -> Tensor:
 DISTANCES: dict[str, Callable[[Sequence[Tensor], Sequence[Tensor]], Tensor]] = {"layerwise": layerwise, "mse": mse, "cos": cos}
 
 
-class GradientMatching:
+class GradientMatching(ByClasses):
     """Gradient matching at work on one job (`ddbench.Matching`). Where a network serves several steps, it is what is remembered."""
 
+    o: GradientOptions
     space = "normalised"
 
     def __init__(self, ctx: Context, o: GradientOptions, job: Job, plan: Loops) -> None:
@@ -91,17 +92,7 @@ class GradientMatching:
             self._train(images.detach(), labels, step)
         groups = self.classes.groups(labels)
         self._move_statistics(groups, step, images.dtype)
-        gradient, loss = torch.empty_like(images), images.new_zeros(())
-        for group in groups:
-            views = views_of(group, step, self.draws, self.o)
-            drawn = [self.draws.real(label, step, self.o.batch_real) for label in group.labels]
-            sizes = tuple(len(positions) for positions in drawn)
-            real = augmented(self._real(torch.cat(drawn), images.dtype), views, sizes)
-            synthetic = images[group.rows].detach().requires_grad_()
-            seen = augmented(synthetic, views, group.sizes)
-            distance, towards = self.comparisons.of(sizes, group.sizes, self._distance)(real, seen.detach(), labels[group.rows])
-            (gradient[group.rows],) = torch.autograd.grad(seen, synthetic, towards)
-            loss += distance
+        loss, gradient = self._compared(groups, images, labels, step)
         if self._quick.note:
             self.ctx.note(self._quick.note)
         return loss, gradient
@@ -152,10 +143,6 @@ class GradientMatching:
         with autocast(self.precision, images.device):
             loss = loss_of(self.module, images.contiguous(memory_format=memory_format(self.precision)), labels, weights)
         return torch.autograd.grad(loss, self.parameters, create_graph=differentiable)
-
-    def _real(self, drawn: Tensor, dtype: torch.dtype) -> Tensor:
-        """Return float (N, C, H, W), normalised: real images at int64 (N,) positions."""
-        return self.pixels.normalise(self.ctx.train.images(moved(drawn, self.ctx.device))).to(dtype)
 
     def _move_statistics(self, groups: Sequence[Group], step: int, dtype: torch.dtype) -> None:
         """Let batch norm's running statistics see some real images of every class."""

@@ -14,12 +14,11 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from ddbench.data.moving import moved
 from ddbench.kit import Embedder, Pixels
 from ddbench.training.precision import Compiled, at_least_float32, autocast, forget_compiled, memory_format
 
-from .comparing import Comparisons
-from .draws import ByClass, Draws, Redrawn, augmented, batch_norms, chunk_rows, precision_of, views_of
+from .comparing import ByClasses, Comparisons
+from .draws import ByClass, Draws, Redrawn, batch_norms, chunk_rows, precision_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -32,9 +31,10 @@ if TYPE_CHECKING:
     from .distribution import DistributionOptions
 
 
-class DistributionMatching:
+class DistributionMatching(ByClasses):
     """Distribution matching at work on one job (`ddbench.Matching`). It remembers nothing: every step draws its own network."""
 
+    o: DistributionOptions
     space = "normalised"
 
     def __init__(self, ctx: Context, o: DistributionOptions, job: Job) -> None:
@@ -55,17 +55,7 @@ class DistributionMatching:
     def loss_and_grad(self, images: Tensor, labels: Tensor, step: int) -> tuple[Tensor, Tensor]:
         """Return the loss, a scalar, and its gradient with respect to the images."""
         self.network.renew(step)
-        gradient, loss = torch.empty_like(images), images.new_zeros(())
-        for group in self.classes.groups(labels):
-            views = views_of(group, step, self.draws, self.o)
-            drawn = [self.draws.real(label, step, self.o.batch_real) for label in group.labels]
-            sizes = tuple(len(positions) for positions in drawn)
-            real = augmented(self._real(torch.cat(drawn), images.dtype), views, sizes)
-            synthetic = images[group.rows].detach().requires_grad_()
-            seen = augmented(synthetic, views, group.sizes)
-            distance, towards = self.comparisons.of(sizes, group.sizes, self._distance)(real, seen.detach(), labels[group.rows])
-            (gradient[group.rows],) = torch.autograd.grad(seen, synthetic, towards)
-            loss += distance
+        loss, gradient = self._compared(self.classes.groups(labels), images, labels, step)
         if self._embed.note:
             self.ctx.note(self._embed.note)
         return loss, gradient
@@ -89,10 +79,6 @@ class DistributionMatching:
             return (wanted - _means(self._passed(synthetic), of_synthetic)).square().sum()
 
         return distance
-
-    def _real(self, drawn: Tensor, dtype: torch.dtype) -> Tensor:
-        """Return float (N, C, H, W), normalised: real images at int64 (N,) positions."""
-        return self.pixels.normalise(self.ctx.train.images(moved(drawn, self.ctx.device))).to(dtype)
 
     def _passed(self, images: Tensor) -> Tensor:
         """Return float (N, D): the images' features, at least float32."""
