@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -164,4 +164,4 @@ class GroupProgress:
 
 def network_settings(precision: Precision) -> dict[str, Any]:
     """Return how a stage ran, as its card holds it."""
-    return {"dtype": precision.dtype, "compile": precision.compile, "channels_last": precision.channels_last}
+    return asdict(precision)

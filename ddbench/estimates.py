@@ -170,4 +170,4 @@ def seconds_of(work: Work, precision: Precision, able: Abilities) -> float:
     if work == NOTHING:
         return 0.0
     compiling = COMPILE_S if precision.compile else 0.0
-    return compiling + estimated_s(work, able, precision.dtype, compiled=precision.compile)
+    return compiling + estimated_s(work, able, precision)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,11 +20,12 @@ from ddbench.checked import unpacked
 from ddbench.context import NOTES, StageContext, network_settings
 from ddbench.costs import host, measured
 from ddbench.data import HeldSplit, TestSplit
-from ddbench.errors import PluginFailed, TeacherMismatch
+from ddbench.errors import BadRequest, PluginFailed, TeacherMismatch
 from ddbench.heap import keep_freed
 from ddbench.networks import build
 from ddbench.seeding import generator_for
 from ddbench.stages import LabelsStage, TeacherStage, dataset_identity, network_identity
+from ddbench.training import winograd
 from ddbench.training.labels import StoredLabels, label_epochs, write_labels
 from ddbench.training.loop import RunSettings
 from ddbench.training.predict import predict_top1
@@ -161,7 +162,7 @@ def common_card(session: Session, kind: str, key: str) -> dict[str, Any]:
 def running(session: Session, key: str, title: str, precision: Precision) -> Iterator[StageContext]:
     """Give the context of a stage; its work folder is kept until the stage is stored."""
     work = session.store.work(key)
-    settled, threads = _settled(session, work, precision)
+    settled, threads = _settled(session, work, attainable(session, precision))
     torch.set_num_threads(threads)
     try:
         with session.workspace.reporter.stage(title) as shown:
@@ -178,6 +179,18 @@ def running(session: Session, key: str, title: str, precision: Precision) -> Ite
             )
     finally:
         torch.set_num_threads(session.threads)
+
+
+def attainable(session: Session, precision: Precision) -> Precision:
+    """Return how a stage can run on this machine: planning takes a C compiler for granted where it finds one."""
+    if not precision.winograd:
+        return precision
+    try:
+        winograd.panel(torch.float32)
+    except BadRequest as error:
+        session.workspace.reporter.note(f"convolutions are torch's own: {error}")
+        return replace(precision, winograd=False)
+    return precision
 
 
 def _settled(session: Session, work: Path, precision: Precision) -> tuple[Precision, int]:

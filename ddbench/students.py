@@ -64,6 +64,7 @@ def student_record(session: Session, stage: StudentStage, title: str, *, wait: b
 
 def _made(session: Session, stage: StudentStage, title: str) -> Record:
     """Return the new record of a student that was trained, then tested."""
+    stage = replace(stage, precision=making.attainable(session, stage.precision))
     inputs = _inputs(session, stage)
     started = datetime.now(UTC)
     with session.workspace.reporter.stage(title) as shown:

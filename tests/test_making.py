@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from ddbench import JobResult, NoOptions, Synthesizer, jobs_per_image_index
+from ddbench import JobResult, NoOptions, Precision, Synthesizer, jobs_per_image_index
+from ddbench.context import network_settings
 from ddbench.errors import PluginFailed, SpecialValue, TeacherMismatch
 from ddbench.making import teacher
 from ddbench.testing import Bench
@@ -102,7 +103,7 @@ class Noting(Gives):
 
 def test_what_did_not_go_as_planned_is_in_the_manifest_once_however_often_and_also_after_a_kill(tmp_path):
     whole = Bench(tmp_path / "whole").distil(Noting(), ipc=3).manifest["precision"]
-    assert whole == {"dtype": "fp32", "compile": False, "channels_last": False, "notes": ["half as many images at once"]}
+    assert whole == {**network_settings(Precision()), "notes": ["half as many images at once"]}
     with pytest.raises(KeyboardInterrupt):
         Bench(tmp_path / "killed").distil(Noting(stop=2), ipc=3)
     resumed = Bench(tmp_path / "killed").distil(Noting(), ipc=3).manifest["precision"]["notes"]

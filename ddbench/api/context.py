@@ -21,6 +21,8 @@ class Precision:
     """Of convolutions and matrix products; images, statistics and losses stay float32."""
     compile: bool = False
     channels_last: bool = False
+    winograd: bool = False
+    """Whether convolutions on a CPU take a quarter of the multiplications, in float32; what they give differs by rounding."""
 
 
 @dataclass(frozen=True)

@@ -266,7 +266,7 @@ def as_recorded(record: Record, stage: StudentStage, workspace: Workspace) -> St
         )
     settings = record.precision.student
     precision = stage.precision
-    if record.precision.device == "cpu" and set(settings) == set(network_settings(precision)):
+    if record.precision.device == "cpu" and set(settings) <= set(network_settings(precision)):  # older records know fewer
         precision = Precision(**settings)
     recipe = _recipe(record, workspace)
     cell = replace(stage.cell, recipe=recipe, distill_seed=record.cell.distill_seed)

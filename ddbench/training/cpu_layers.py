@@ -1,8 +1,9 @@
-"""Layers that a CPU computes about twice as fast as matrix products than by torch's own kernels; what they give is the same.
+"""Layers that a CPU computes two or three times as fast as torch's own kernels do; what they give is the same.
 
-Two are worth it, in float32, uncompiled and in the usual layout: averaging 2×2 pixels, and the first convolution of a network,
-whose three channels or one leave a kernel for many channels idle. Measured on two cores with AVX2, with 10 to 256 images of 8 to
-64 pixels (`docs/performance.md`).
+Two are matrix products and worth it in the usual layout: averaging 2×2 pixels, and the first convolution of a network, whose three
+channels or one leave a kernel for many channels idle. Convolutions of many channels with 3×3 kernels take a quarter of the
+multiplications (`ddbench.training.winograd`), where a stage's precision says so. All are in float32 and uncompiled. Measured on two
+cores with AVX2, with 10 to 256 images of 8 to 64 pixels (`docs/performance.md`).
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from typing import TYPE_CHECKING
 import torch
 import torch.nn.functional as F
 from torch import nn
+
+from ddbench.training.winograd import REALS, convolved, panel, suits
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -55,16 +58,37 @@ class FewChannels(nn.Conv2d):
         return _product(windows, self.weight, self.bias)
 
 
-OF_TORCH: dict[type[nn.Module], type[nn.Module]] = {Halving: nn.AvgPool2d, FewChannels: nn.Conv2d}
+class Winograd(nn.Conv2d):
+    """`nn.Conv2d` with 3×3 kernels, stride 1 and padding 1, tile by tile; what it gives is in channels-last where images are."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return float (N, K, H, W): the convolution."""
+        if images.device.type != "cpu" or not suits(images, self.weight):
+            return super().forward(images)
+        found = convolved(images, self.weight, self.bias)
+        return found if images.is_contiguous(memory_format=torch.channels_last) else found.contiguous()
 
 
-def with_cpu_layers(network: nn.Module) -> nn.Module:
-    """Let the layers of a network that can be products be such, in place, and return it; parameters, hooks and modes stay."""
+OF_TORCH: dict[type[nn.Module], type[nn.Module]] = {Halving: nn.AvgPool2d, FewChannels: nn.Conv2d, Winograd: nn.Conv2d}
+
+
+def with_cpu_layers(network: nn.Module, *, winograd: bool = False) -> nn.Module:
+    """Let the layers of a network that suit a CPU be such, in place, and return it; parameters, hooks and modes stay.
+
+    Args:
+        network: Any.
+        winograd: Whether convolutions of many channels are among them.
+
+    Raises:
+        BadRequest: They are to be, and cannot be compiled here.
+    """
     for layer in network.modules():
         if type(layer) is nn.AvgPool2d and _halves(layer):
             layer.__class__ = Halving
         elif type(layer) is nn.Conv2d and _has_few_channels(layer):
             layer.__class__ = FewChannels
+        elif winograd and type(layer) is nn.Conv2d and _has_tiles(layer):
+            layer.__class__ = Winograd
     return network
 
 
@@ -76,10 +100,10 @@ def as_built(network: nn.Module) -> nn.Module:
 
 
 @contextmanager
-def cpu_layers_in(network: nn.Module) -> Iterator[None]:
+def cpu_layers_in(network: nn.Module, *, winograd: bool = False) -> Iterator[None]:
     """Let a network have such layers inside the block, and be as it was afterwards."""
     before = {layer: type(layer) for layer in network.modules()}
-    with_cpu_layers(network)
+    with_cpu_layers(network, winograd=winograd)
     try:
         yield
     finally:
@@ -96,6 +120,13 @@ def _halves(layer: nn.AvgPool2d) -> bool:
 def _has_few_channels(layer: nn.Conv2d) -> bool:
     plain = layer.padding_mode == "zeros" and not isinstance(layer.padding, str) and layer.dilation == (1, 1)
     return plain and layer.groups == 1 and layer.in_channels <= FEW_CHANNELS and layer.kernel_size != (1, 1)
+
+
+def _has_tiles(layer: nn.Conv2d) -> bool:
+    plain = layer.padding_mode == "zeros" and layer.groups == 1 and layer.dilation == layer.stride == (1, 1)
+    if not plain or layer.kernel_size != (3, 3) or layer.padding not in {(1, 1), "same"} or layer.weight.dtype not in REALS:
+        return False
+    return all(channels % panel(layer.weight.dtype) == 0 for channels in (layer.in_channels, layer.out_channels))
 
 
 def _suits(images: Tensor) -> bool:

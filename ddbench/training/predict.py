@@ -96,7 +96,8 @@ def _evaluating(network: nn.Module, run: RunSettings) -> Iterator[None]:
     """Let a network be in eval mode inside the block, on a CPU with layers that suit one where it computes plainly."""
     modes = {module: module.training for module in network.modules()}
     network.eval()
-    suited = cpu_layers_in(network) if suits_cpu_layers(run.precision, run.device) else nullcontext()
+    precision = run.precision
+    suited = cpu_layers_in(network, winograd=precision.winograd) if suits_cpu_layers(precision, run.device) else nullcontext()
     try:
         with suited:
             yield

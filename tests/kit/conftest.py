@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,6 +84,20 @@ def teacher() -> nn.Module:
     """A small float64 network in eval mode."""
     with seeded_globally(3):
         return settled(Branching()).double()
+
+
+@pytest.fixture
+def wide_teacher() -> Callable[[], nn.Module]:
+    """Return a frozen float64 network whose second and third convolution have channels enough for Winograd's kernels, each time."""
+
+    def build() -> nn.Module:
+        layers: list[nn.Module] = []
+        with seeded_globally(5):
+            for made, given in ((32, 3), (32, 32), (64, 32)):
+                layers += [nn.Conv2d(given, made, 3, padding=1), nn.BatchNorm2d(made), nn.ReLU()]
+            return settled(nn.Sequential(*layers, nn.AvgPool2d(8), nn.Flatten(), nn.Linear(64, 4)).double())
+
+    return build
 
 
 @pytest.fixture

@@ -13,6 +13,10 @@ from ddbench.errors import BadOption
 from ddbench.kit import Start, TappedTeacher, recover, views_of
 from ddbench.kit.descent import layer_weights, recover_loss
 from ddbench.seeding import generator_for, seeded_globally
+from ddbench.training import native
+from ddbench.training.cpu_layers import Winograd
+
+needs_compiler = pytest.mark.skipif(native.compiler() is None, reason="this machine has no C compiler")
 
 GROUPS, BATCH, SHAPE = 3, 4, (3, 8, 8)
 
@@ -56,6 +60,31 @@ def test_fifty_steps_in_float64_are_those_of_the_plain_implementation(teacher, r
     assert torch.allclose(made, plainly(teacher, start, recipe, pixels), rtol=0, atol=1e-8)
 
 
+WINOGRAD = Precision(channels_last=True, winograd=True)
+
+
+@needs_compiler
+def test_fifty_steps_by_winograd_are_those_of_the_plain_implementation_in_float64(wide_teacher, recipe, pixels):
+    recipe = replace(recipe, iterations=50)
+    start, tapped = start_of(recipe), TappedTeacher(wide_teacher(), SHAPE, WINOGRAD)
+    assert [type(tapped.network[place]) for place in (3, 6)] == [Winograd, Winograd]
+    stacked = recover(tapped, start, recipe, pixels=pixels)
+    assert torch.allclose(stacked, plainly(wide_teacher(), start, recipe, pixels), rtol=0, atol=1e-8)
+    separate = [recover(tapped, part(start, group), recipe, pixels=pixels) for group in range(GROUPS)]
+    assert torch.allclose(stacked, torch.cat(separate), rtol=0, atol=1e-8)
+
+
+@needs_compiler
+def test_winograd_in_float32_differs_from_the_plain_implementation_by_rounding_only(wide_teacher, recipe, pixels):
+    recipe = replace(recipe, iterations=10, lr=0.02)
+    start = start_of(recipe, dtype=torch.float32)
+    narrow = replace(pixels, mean=pixels.mean.float(), std=pixels.std.float())
+    made = recover(TappedTeacher(wide_teacher().float(), SHAPE, WINOGRAD), start, recipe, pixels=narrow)
+    exact = plainly(wide_teacher(), replace(start, images=start.images.double()), recipe, pixels)
+    assert float((made.double() - exact).abs().median()) < 1e-5
+    assert float((made.double() - exact).abs().max()) < 1e-2
+
+
 def test_weights_that_take_gradients_in_vain_change_no_image(teacher, recipe, pixels):
     """As DWA's release leaves them for all of recover."""
     start = start_of(recipe, groups=1)
@@ -81,14 +110,15 @@ def test_stacked_jobs_are_separate_jobs_over_fifty_steps(teacher, recipe, pixels
     assert torch.allclose(stacked, torch.cat(separate), rtol=0, atol=1e-8)
 
 
-def test_resnet18_has_the_gradient_of_the_plain_implementation(recipe):
+@pytest.mark.parametrize("precision", [Precision(), pytest.param(WINOGRAD, marks=needs_compiler)], ids=["torch", "winograd"])
+def test_resnet18_has_the_gradient_of_the_plain_implementation(recipe, precision):
     with seeded_globally(1):
         network = torchvision.models.resnet18(num_classes=4)
     network.conv1, network.maxpool = nn.Conv2d(3, 64, 3, padding=1, bias=False), nn.Identity()
     network = network.double().eval().requires_grad_(requires_grad=False)
     images = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(2), dtype=torch.float64).requires_grad_()
     labels, view = torch.arange(4), torch.tensor([[3, 1]])
-    tapped = TappedTeacher(network, (3, 32, 32))
+    tapped = TappedTeacher(network, (3, 32, 32), precision)
     loss, _, _ = recover_loss(tapped, images, labels, view, (layer_weights(tapped, recipe), 0.0, 0.0))
     (fast,) = torch.autograd.grad(loss, images)
     hooked = Hooked(network)

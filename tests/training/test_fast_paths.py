@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import nn
 
 from ddbench.api.context import Precision
 from ddbench.api.protocol import Augment, Loss, Optimiser, ProtocolSpec, Schedule
+from ddbench.seeding import seeded_globally
+from ddbench.training import cpu_layers, native, winograd
 from ddbench.training.loop import RunSettings, sizes_to_compile
 from ddbench.training.precision import device_abilities
 from ddbench.training.recipe import student_recipe
@@ -47,6 +50,41 @@ def test_layout_and_bf16_train_the_plain_network_up_to_rounding(small, toy, teac
     fast, trained = _weights(small, data, precision)
     torch.testing.assert_close(fast, plain, atol=tolerance, rtol=tolerance)
     assert all(p.dtype == torch.float32 and p.is_contiguous() for p in trained.network.parameters())
+
+
+class Widened(nn.Module):
+    """Convolutions with channels enough for Winograd's kernels, in a dtype of their own."""
+
+    def __init__(self, dtype):
+        super().__init__()
+        self.dtype = dtype
+        with seeded_globally(2):
+            convolutions = (nn.Conv2d(3, 32, 3, padding=1), nn.Conv2d(32, 32, 3, padding=1))
+            layers = [convolutions[0], nn.BatchNorm2d(32), nn.ReLU(), convolutions[1], nn.ReLU(), nn.AvgPool2d(2), nn.Flatten()]
+            self.layers = nn.Sequential(*layers, nn.Linear(288, 4)).to(dtype)
+
+    def forward(self, images):
+        return self.layers(images.to(self.dtype))
+
+
+@pytest.mark.skipif(native.compiler() is None, reason="this machine has no C compiler")
+@pytest.mark.parametrize("last", [True, False])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-9), (torch.float32, 1e-4)], ids=str)
+def test_training_by_winograd_is_the_plain_one(toy, last, dtype, tolerance, monkeypatch):
+    spec = _spec(label_regime="hard", loss=Loss(name="ce"), teacher_bn=None)
+    taken = []
+    monkeypatch.setattr(cpu_layers, "convolved", lambda *inputs: taken.append(inputs[0].shape) or winograd.convolved(*inputs))
+
+    def weights(precision):
+        student, run = Student(Widened(dtype), "test/wide"), RunSettings(CPU, precision)
+        trained = train_student(student, toy(), spec, seeds=StudentSeeds(0), run=run)
+        assert all(type(layer) is not cpu_layers.Winograd for layer in trained.network.modules())
+        return torch.cat([value.flatten().double() for value in trained.network.state_dict().values()])
+
+    plain = weights(Precision())
+    assert taken == []
+    torch.testing.assert_close(weights(Precision(channels_last=last, winograd=True)), plain, atol=tolerance, rtol=0)
+    assert taken == [(10, 32, 6, 6), (10, 32, 6, 6)] * 3  # the last four of 24 images are left to torch
 
 
 @pytest.mark.slow

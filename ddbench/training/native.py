@@ -1,0 +1,116 @@
+"""C sources of ours, compiled for this processor where they are first needed and kept in the user's cache directory.
+
+Threads are those of OpenMP. The library is linked with the OpenMP that torch brings where it brings one: two of them in a process
+would wait for each other's idle threads.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+
+import platformdirs
+import torch
+
+from ddbench.errors import BadRequest
+
+COMPILERS = ("cc", "gcc", "clang")
+
+OPTIONS = ("-O3", "-march=native", "-fopenmp", "-fPIC")
+
+COMPILE_LIMIT_S = 120
+
+
+def compiler() -> str | None:
+    """Return the path of a C compiler, `CC` first, or None; only on Linux, where one that knows OpenMP is what one finds."""
+    if sys.platform != "linux":
+        return None
+    found = (shutil.which(name) for name in (os.environ.get("CC", ""), *COMPILERS) if name)
+    return next((path for path in found if path), None)
+
+
+@lru_cache
+def library(source: Path, *options: str) -> ctypes.CDLL:
+    """Return a C source as a loaded library, compiled unless it was before.
+
+    Args:
+        source: The file.
+        options: For the compiler, beside `OPTIONS`.
+
+    Raises:
+        BadRequest: There is no compiler, it fails, or what it gives cannot be loaded.
+    """
+    command = compiler()
+    if command is None:
+        raise BadRequest("there is no C compiler here; install gcc, or run with --compile off")
+    name = f"{source.stem}-{_key(command, source, options)}.so"
+    told = []
+    for folder in _folders():
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if not (folder / name).is_file():
+                _compile(command, source, options, folder / name)
+            return ctypes.CDLL(str(folder / name))
+        except (OSError, subprocess.SubprocessError) as error:
+            told.append(_reason(error))
+    raise BadRequest(f"{source.name} could not be compiled ({'; '.join(dict.fromkeys(told))}); run with --compile off")
+
+
+def _folders() -> Iterator[Path]:
+    """Give where libraries are kept: the user's cache directory, or a folder of this process where that cannot be written."""
+    yield Path(platformdirs.user_cache_dir("ddbench", appauthor=False)) / "native"
+    yield _own_folder()
+
+
+@lru_cache
+def _own_folder() -> Path:
+    return Path(tempfile.mkdtemp(prefix="ddbench-native-"))
+
+
+def _key(command: str, source: Path, options: tuple[str, ...]) -> str:
+    """Return a hash of all that decides the library: a home directory may serve machines of several kinds."""
+    path = Path(command).resolve()
+    parts = [source.read_bytes(), "\n".join((*OPTIONS, *options)), str(path), path.stat().st_mtime_ns, _processor(), *_openmp()]
+    return hashlib.sha256("\n\n".join(map(repr, parts)).encode()).hexdigest()[:20]
+
+
+def _processor() -> str:
+    """Return what the processor is and can do."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    kinds = ("model name", "flags", "Features", "CPU part")
+    return "\n".join(dict.fromkeys(line for line in lines if line.startswith(kinds)))
+
+
+def _openmp() -> list[str]:
+    """Return the OpenMP library that torch brings, as what to link with; empty where it uses the system's."""
+    return [str(path) for path in sorted((Path(torch.__file__).parent / "lib").glob("libgomp*.so*"))][:1]
+
+
+def _compile(command: str, source: Path, options: tuple[str, ...], target: Path) -> None:
+    """Compile a source; others who do the same at the same time do not see half a file."""
+    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
+        part, done = Path(folder) / "part.o", Path(folder) / "done.so"
+        _run(command, *OPTIONS, *options, "-c", str(source), "-o", str(part))
+        _run(command, "-shared", str(part), *(_openmp() or ["-fopenmp"]), "-o", str(done))
+        done.replace(target)
+
+
+def _run(*command: str) -> None:
+    subprocess.run(command, check=True, capture_output=True, text=True, timeout=COMPILE_LIMIT_S)  # noqa: S603 - no shell
+
+
+def _reason(error: OSError | subprocess.SubprocessError) -> str:
+    said = error.stderr if isinstance(error, subprocess.CalledProcessError) else str(error)
+    return (said or str(error)).strip().partition("\n")[0]

@@ -1,0 +1,231 @@
+"""Convolutions with 3×3 kernels on a CPU by Winograd's minimal filtering: a quarter of the multiplications, the same sums.
+
+Lavin & Gray, 2016 (arXiv:1509.09308). The arithmetic is in `winograd.c`; here is what torch needs of it: values, and gradients of
+any order. A convolution, the one that takes gradients back through it, and the gradient of its kernels are each bilinear, and each
+one's gradients are the two others.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import MutableMapping
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.utils.weak import WeakTensorKeyDictionary
+
+from ddbench.training.native import library
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+SOURCE = Path(__file__).with_suffix(".c")
+
+REALS = {torch.float32: "float", torch.float64: "double"}
+
+TILE = 4
+"""Rows and columns of outputs that are computed together."""
+
+POINTS = 36
+"""Multiplications of a tile for each pair of channels."""
+
+ROOM_BYTES = 4 * 2**20
+"""Values of so many tiles as fill this much memory are computed together; they stay in the processor's cache."""
+
+LEAST_TILES = 96
+"""Tiles computed together at the least, where there are so many: kernels are read anew for every such part."""
+
+FEW_TILES = 24
+"""Below this, reading a kernel's 36 values takes longer than is saved."""
+
+WORTH = 2
+"""How many times fewer multiplications a convolution must take: small images fill their tiles badly."""
+
+
+def suits(images: Tensor, weight: Tensor) -> bool:
+    """Return whether a convolution of these shapes and dtypes is faster this way; it is the same for every batch alike."""
+    if images.dtype not in REALS or weight.dtype != images.dtype or images.ndim != 4:
+        return False
+    count, _, height, width = images.shape
+    tiles = _tiles(height, width)
+    return count * tiles >= FEW_TILES and 9 * height * width >= WORTH * POINTS * tiles
+
+
+@lru_cache
+def panel(dtype: torch.dtype) -> int:
+    """Return what both numbers of channels must be a multiple of.
+
+    Raises:
+        BadRequest: The library cannot be compiled here.
+    """
+    found: int = _native(dtype).winograd_panel()
+    return found
+
+
+def convolved(images: Tensor, weight: Tensor, bias: Tensor | None = None, *, turned: bool = False) -> Tensor:
+    """Return (N, K, H, W) in channels-last: a convolution with stride 1 and padding 1.
+
+    Args:
+        images: float32 or float64 (N, C, H, W), in any layout; C and K multiples of `panel`.
+        weight: (K, C, 3, 3), or (C, K, 3, 3) where it is turned.
+        bias: (K,), or None.
+        turned: Whether kernels are turned by 180° and seen from the other side, as where gradients are taken back.
+    """
+    found: Tensor = _Convolved.apply(images, weight, bias, turned)
+    return found
+
+
+class _Convolved(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, images: Tensor, weight: Tensor, bias: Tensor | None, turned: bool) -> Tensor:  # noqa: FBT001
+        ctx.save_for_backward(images, weight)
+        ctx.turned = turned
+        return _convolve(images, weight, bias, turned=turned)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None]:
+        """dL/dx is the gradient convolved with the kernels seen from the other side."""
+        images, weight = ctx.saved_tensors
+        (grad,), (of_images, of_weight, of_bias, _) = grads, ctx.needs_input_grad
+        pair = (grad, images) if ctx.turned else (images, grad)
+        return (
+            convolved(grad, weight, turned=not ctx.turned) if of_images else None,
+            _KernelGradient.apply(*pair) if of_weight else None,
+            grad.sum((0, 2, 3)) if of_bias else None,
+            None,
+        )
+
+
+class _KernelGradient(torch.autograd.Function):
+    """The gradient of a convolution's kernels, (K, C, 3, 3), from its images and the gradient of its outputs."""
+
+    @staticmethod
+    def forward(ctx: Any, images: Tensor, gradient: Tensor) -> Tensor:
+        ctx.save_for_backward(images, gradient)
+        return _kernel_gradient(images, gradient)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        """The kernel's gradient is linear in each of the two, with the other and this one's own gradient for kernels."""
+        images, gradient = ctx.saved_tensors
+        of_images, of_gradient = ctx.needs_input_grad
+        return (
+            convolved(gradient, grads[0], turned=True) if of_images else None,
+            convolved(images, grads[0]) if of_gradient else None,
+        )
+
+
+_frozen: MutableMapping[Tensor, tuple[int, dict[bool, Tensor]]] = WeakTensorKeyDictionary()
+"""By weight that asks for no gradient: its version, and its values at the points by whether they are turned."""
+
+
+def _kernels(weight: Tensor, *, turned: bool) -> Tensor:
+    """Return a weight's values at the points; those of a frozen one are kept until it is moved."""
+    if weight.requires_grad or weight.is_inference():
+        return _kernel_values(weight, turned=turned)
+    version, kept = _frozen.get(weight, (-1, {}))
+    if version != weight._version:  # noqa: SLF001 - torch gives it no public name
+        version, kept = weight._version, {}  # noqa: SLF001
+        _frozen[weight] = version, kept
+    if turned not in kept:
+        kept[turned] = _kernel_values(weight, turned=turned)
+    return kept[turned]
+
+
+def _kernel_values(weight: Tensor, *, turned: bool) -> Tensor:
+    sides = (1, 0) if turned else (0, 1)
+    strides = [*(weight.stride(side) for side in sides), weight.stride(2), weight.stride(3)]
+    made, summed = (weight.shape[side] for side in sides)
+    values = torch.empty(POINTS * made * summed, dtype=weight.dtype)
+    _native(weight.dtype).winograd_kernels(
+        weight.data_ptr(), _longs(*strides), made, summed, int(turned), values.data_ptr(), torch.get_num_threads()
+    )
+    return values
+
+
+def _convolve(images: Tensor, weight: Tensor, bias: Tensor | None, *, turned: bool) -> Tensor:
+    native, images = _native(images.dtype), images.contiguous(memory_format=torch.channels_last)
+    count, summed, height, width = images.shape
+    made = weight.shape[1 if turned else 0]
+    at_once = _at_once(images, made)
+    room = images.new_empty(native.winograd_room(at_once, summed, made))
+    values = _kernels(weight, turned=turned)
+    outputs = torch.empty((count, made, height, width), dtype=images.dtype, memory_format=torch.channels_last)
+    native.winograd_convolve(
+        images.data_ptr(),
+        values.data_ptr(),
+        None if bias is None else bias.contiguous().data_ptr(),
+        outputs.data_ptr(),
+        _longs(count, height, width),
+        summed,
+        made,
+        at_once,
+        room.data_ptr(),
+        torch.get_num_threads(),
+    )
+    return outputs
+
+
+def _kernel_gradient(images: Tensor, gradient: Tensor) -> Tensor:
+    native = _native(images.dtype)
+    images, gradient = (tensor.contiguous(memory_format=torch.channels_last) for tensor in (images, gradient))
+    count, summed, height, width = images.shape
+    made, threads = gradient.shape[1], torch.get_num_threads()
+    at_once = _at_once(images, made)
+    room, sums, packed = (
+        images.new_empty(size)
+        for size in (
+            native.winograd_room(at_once, summed, made),
+            POINTS * summed * made,
+            threads * at_once * panel(images.dtype),
+        )
+    )
+    kernels = torch.empty((made, summed, 3, 3), dtype=images.dtype, memory_format=torch.channels_last)
+    native.winograd_kernel_gradient(
+        images.data_ptr(),
+        gradient.data_ptr(),
+        kernels.data_ptr(),
+        _longs(count, height, width),
+        summed,
+        made,
+        at_once,
+        room.data_ptr(),
+        sums.data_ptr(),
+        packed.data_ptr(),
+        threads,
+    )
+    return kernels
+
+
+def _at_once(images: Tensor, made: int) -> int:
+    """Return how many tiles are computed together."""
+    count, summed, height, width = images.shape
+    fitting = ROOM_BYTES // (POINTS * images.itemsize * (summed + made))
+    return min(count * _tiles(height, width), max(LEAST_TILES, fitting // 12 * 12))
+
+
+def _tiles(height: int, width: int) -> int:
+    return -(-height // TILE) * -(-width // TILE)
+
+
+@lru_cache
+def _native(dtype: torch.dtype) -> ctypes.CDLL:
+    native = library(SOURCE, f"-DREAL={REALS[dtype]}")
+    pointer, long, number = ctypes.c_void_p, ctypes.c_long, ctypes.c_int
+    takes: dict[str, list[Any]] = {
+        "winograd_panel": [],
+        "winograd_room": [long] * 3,
+        "winograd_kernels": [pointer, pointer, long, long, number, pointer, number],
+        "winograd_convolve": [*[pointer] * 5, *[long] * 3, pointer, number],
+        "winograd_kernel_gradient": [*[pointer] * 4, *[long] * 3, *[pointer] * 3, number],
+    }
+    for name, types in takes.items():
+        function = getattr(native, name)
+        function.argtypes, function.restype = types, long if len(types) in {0, 3} else None
+    return native
+
+
+def _longs(*values: int) -> Any:
+    return (ctypes.c_long * len(values))(*values)

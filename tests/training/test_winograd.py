@@ -1,0 +1,192 @@
+"""Convolutions by Winograd against torch's: values, gradients of any order, rounding, and that nothing else decides a bit."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.autograd import gradcheck, gradgradcheck
+
+from ddbench.training import native, winograd
+from ddbench.training.cpu_layers import Winograd, as_built, cpu_layers_in, with_cpu_layers
+from ddbench.training.winograd import convolved, panel, suits
+
+pytestmark = pytest.mark.skipif(native.compiler() is None, reason="this machine has no C compiler")
+
+SHAPES = [(2, 8, 8), (3, 4, 4), (1, 7, 5), (2, 13, 6), (1, 3, 3), (2, 1, 1), (5, 12, 9)]
+
+
+def _pair(shape, channels, made, dtype=torch.float64, *, bias=True):
+    count, height, width = shape
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randn(count, channels, height, width, dtype=dtype, generator=generator)
+    weight = torch.randn(made, channels, 3, 3, dtype=dtype, generator=generator) / channels**0.5
+    return images, weight, torch.randn(made, dtype=dtype, generator=generator) if bias else None
+
+
+def _wide(times=1):
+    return times * panel(torch.float64)
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("bias", [True, False])
+def test_values_and_gradients_are_those_of_the_convolution(shape, bias):
+    inputs = [tensor for tensor in _pair(shape, _wide(), _wide(2), bias=bias) if tensor is not None]
+    for tensor in inputs:
+        tensor.requires_grad_()
+    found, expected = convolved(*inputs), F.conv2d(*inputs, padding=1)
+    torch.testing.assert_close(found, expected, atol=1e-12, rtol=0)
+    assert found.is_contiguous(memory_format=torch.channels_last)
+    upstream = torch.randn_like(expected)
+    gradients = (torch.autograd.grad(outputs, inputs, upstream) for outputs in (found, expected))
+    for mine, theirs in zip(*gradients, strict=True):
+        torch.testing.assert_close(mine, theirs, atol=1e-11, rtol=0)
+
+
+def test_turned_kernels_take_gradients_back():
+    weight = _pair((2, 6, 9), _wide(), _wide(2))[1]
+    gradient = torch.randn(2, _wide(2), 6, 9, dtype=torch.float64)
+    expected = F.conv_transpose2d(gradient, weight, padding=1)
+    torch.testing.assert_close(convolved(gradient, weight, turned=True), expected, atol=1e-12, rtol=0)
+
+
+def test_gradients_are_those_of_finite_differences_twice():
+    images, weight, bias = (tensor.requires_grad_() for tensor in _pair((1, 3, 5), _wide(), _wide()))
+    assert gradcheck(convolved, (images, weight, bias), fast_mode=True)
+    assert gradgradcheck(convolved, (images, weight, bias), fast_mode=True)
+    assert gradgradcheck(lambda x, w: convolved(x, w, turned=True), (images, weight), fast_mode=True)
+
+
+def test_second_derivatives_are_those_of_the_convolution():
+    images, weight, bias = (tensor.requires_grad_() for tensor in _pair((2, 5, 6), _wide(), _wide(2)))
+
+    def second(layer):
+        first = torch.autograd.grad(layer().sigmoid().square().sum(), (weight, bias), create_graph=True)
+        return torch.autograd.grad(sum(part.square().sum() for part in first), (images, weight, bias))
+
+    by_torch = second(lambda: F.conv2d(images, weight, bias, padding=1))
+    for mine, theirs in zip(second(lambda: convolved(images, weight, bias)), by_torch, strict=True):
+        torch.testing.assert_close(mine, theirs, atol=1e-9, rtol=1e-9)
+
+
+@pytest.mark.parametrize(("channels", "side"), [(64, 32), (128, 16), (512, 4)])
+def test_rounding_in_float32_is_a_few_times_that_of_torch(channels, side):
+    images, weight, _ = _pair((2, side, side), channels, channels, torch.float32, bias=False)
+    exact = F.conv2d(images.double(), weight.double(), padding=1)
+    both = (convolved(images, weight), F.conv2d(images, weight, padding=1))
+    mine, theirs = (float((found - exact).norm() / exact.norm()) for found in both)
+    assert mine < 4e-6
+    assert mine < 6 * theirs
+
+
+@pytest.mark.parametrize("room", [1, 2**30], ids=["in parts", "at once"])
+def test_values_do_not_depend_on_the_parts_they_are_computed_in(room, monkeypatch):
+    images, weight, _ = _pair((40, 8, 8), _wide(), _wide(), bias=False)
+    expected = convolved(images, weight)
+    monkeypatch.setattr(winograd, "ROOM_BYTES", room)
+    assert torch.equal(convolved(images, weight), expected)
+    gradient = torch.randn(40, _wide(), 8, 8, dtype=torch.float64)
+    found = winograd._kernel_gradient(images, gradient)
+    expected = torch.nn.grad.conv2d_weight(images, weight.shape, gradient, padding=1)
+    torch.testing.assert_close(found, expected, atol=1e-10, rtol=0)
+
+
+def test_neither_threads_nor_layouts_nor_other_images_of_a_batch_decide_a_bit():
+    images, weight, bias = _pair((7, 9, 11), 32, 64, torch.float32)
+    gradient = torch.randn(7, 64, 9, 11)
+    before = torch.get_num_threads()
+
+    def found(threads):
+        torch.set_num_threads(threads)
+        try:
+            back = convolved(gradient, weight, turned=True)
+            return convolved(images, weight, bias), back, winograd._kernel_gradient(images, gradient)
+        finally:
+            torch.set_num_threads(before)
+
+    alone, together = found(1), found(2)
+    assert all(torch.equal(one, other) for one, other in zip(alone, together, strict=True))
+    last = (tensor.to(memory_format=torch.channels_last) for tensor in (images, weight))
+    assert torch.equal(convolved(*last, bias), alone[0])
+    assert torch.equal(convolved(images[3:5], weight, bias), alone[0][3:5])
+
+
+def test_a_frozen_kernel_is_read_once_and_again_when_it_is_moved(monkeypatch):
+    images, weight, _ = _pair((2, 8, 8), _wide(), _wide(), bias=False)
+    read = []
+    values = winograd._kernel_values
+    monkeypatch.setattr(winograd, "_kernel_values", lambda *of, turned: read.append(turned) or values(*of, turned=turned))
+    images.requires_grad_()
+    for _ in range(3):
+        convolved(images, weight).sum().backward()
+    assert sorted(read) == [False, True]
+    weight.mul_(2)
+    torch.testing.assert_close(convolved(images, weight), F.conv2d(images, weight, padding=1), atol=1e-12, rtol=0)
+    assert sorted(read) == [False, False, True]
+    convolved(images, weight.requires_grad_())
+    convolved(images, weight)
+    assert len(read) == 5  # a kernel that learns is read every time
+
+
+def test_inference_tensors_are_convolved_too():
+    with torch.inference_mode():
+        images, weight, bias = _pair((2, 8, 8), _wide(), _wide())
+        torch.testing.assert_close(convolved(images, weight, bias), F.conv2d(images, weight, bias, padding=1), atol=1e-12, rtol=0)
+
+
+def test_what_is_given_does_not_suit_where_little_is_saved():
+    weight = torch.zeros(16, 16, 3, 3)
+    assert suits(torch.zeros(100, 16, 32, 32), weight)
+    assert suits(torch.zeros(100, 16, 4, 4), weight)
+    assert not suits(torch.zeros(100, 16, 2, 2), weight)  # a tile of 16 outputs for 4
+    assert not suits(torch.zeros(1, 16, 8, 8), weight)  # few tiles
+    assert not suits(torch.zeros(100, 16, 8, 8).bfloat16(), weight.bfloat16())
+    assert not suits(torch.zeros(100, 16, 8, 8).double(), weight)
+    assert not suits(torch.zeros(16, 8, 8), weight)
+
+
+@pytest.mark.parametrize(
+    ("layer", "replaced"),
+    [
+        (nn.Conv2d(32, 64, 3, padding=1), True),
+        (nn.Conv2d(32, 64, 3, padding="same", bias=False), True),
+        (nn.Conv2d(32, 64, 3, padding=1, stride=2), False),
+        (nn.Conv2d(32, 64, 3), False),
+        (nn.Conv2d(32, 64, 5, padding=1), False),
+        (nn.Conv2d(32, 64, 3, padding=1, groups=2), False),
+        (nn.Conv2d(32, 64, 3, padding=1, dilation=2), False),
+        (nn.Conv2d(32, 64, 3, padding=1, padding_mode="reflect"), False),
+        (nn.Conv2d(33, 64, 3, padding=1), False),
+        (nn.Conv2d(32, 65, 3, padding=1), False),
+        (nn.Conv2d(32, 64, 3, padding=1).bfloat16(), False),
+    ],
+    ids=lambda value: "" if isinstance(value, bool) else str(value),
+)
+def test_which_layers_are_replaced(layer, replaced):
+    assert type(with_cpu_layers(copy.deepcopy(layer))) is not Winograd
+    assert (type(with_cpu_layers(layer, winograd=True)) is Winograd) == replaced
+    assert type(as_built(layer)) is nn.Conv2d
+
+
+@pytest.mark.parametrize("last", [True, False])
+def test_a_layer_keeps_the_layout_of_its_images(last):
+    layer, images = with_cpu_layers(nn.Conv2d(32, 64, 3, padding=1), winograd=True), torch.randn(3, 32, 16, 16)
+    layout = torch.channels_last if last else torch.contiguous_format
+    found = layer(images.to(memory_format=layout))
+    assert found.is_contiguous(memory_format=layout)
+    torch.testing.assert_close(found, nn.Conv2d.forward(layer, images), atol=1e-5, rtol=0)
+
+
+def test_small_batches_are_left_to_torch():
+    layer, images = with_cpu_layers(nn.Conv2d(32, 64, 3, padding=1), winograd=True), torch.randn(1, 32, 8, 8)
+    assert torch.equal(layer(images), nn.Conv2d.forward(layer, images))
+
+
+def test_a_block_leaves_a_network_as_it_was():
+    network = nn.Sequential(nn.Conv2d(32, 32, 3, padding=1))
+    with cpu_layers_in(network, winograd=True):
+        assert type(network[0]) is Winograd
+    assert type(network[0]) is nn.Conv2d
