@@ -183,13 +183,13 @@ def running(session: Session, key: str, title: str, precision: Precision) -> Ite
 
 def attainable(session: Session, precision: Precision) -> Precision:
     """Return how a stage can run on this machine: planning takes a C compiler for granted where it finds one."""
-    if not precision.winograd:
+    if not precision.native:
         return precision
     try:
         winograd.panel(torch.float32)
     except BadRequest as error:
-        session.workspace.reporter.note(f"convolutions are torch's own: {error}")
-        return replace(precision, winograd=False)
+        session.workspace.reporter.note(f"layers are torch's own: {error}")
+        return replace(precision, native=False)
     return precision
 
 

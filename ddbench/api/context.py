@@ -21,8 +21,8 @@ class Precision:
     """Of convolutions and matrix products; images, statistics and losses stay float32."""
     compile: bool = False
     channels_last: bool = False
-    winograd: bool = False
-    """Whether convolutions on a CPU take a quarter of the multiplications, in float32; what they give differs by rounding."""
+    native: bool = False
+    """Whether a CPU runs kernels of ours, in float32: convolutions by Winograd and instance norm; they differ by rounding."""
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,9 @@
 """Layers that a CPU computes two or three times as fast as torch's own kernels do; what they give is the same.
 
-Two are matrix products and worth it in the usual layout: averaging 2×2 pixels, and the first convolution of a network, whose three
-channels or one leave a kernel for many channels idle. Convolutions of many channels with 3×3 kernels take a quarter of the
-multiplications (`ddbench.training.winograd`), where a stage's precision says so. All are in float32 and uncompiled. Measured on two
-cores with AVX2, with 10 to 256 images of 8 to 64 pixels (`docs/performance.md`).
+Two are matrix products: averaging 2×2 pixels in the usual layout, and the first convolution of a network, whose three channels or
+one leave a kernel for many channels idle. Where a stage's precision says so, others run kernels of ours: convolutions of many
+channels with 3×3 kernels (`ddbench.training.winograd`) and instance norm (`ddbench.training.instance_norm`). All are in float32 and
+uncompiled. Measured on two cores with AVX2, with 10 to 256 images of 8 to 64 pixels (`docs/performance.md`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ddbench.training.winograd import REALS, convolved, panel, suits
+from ddbench.training import instance_norm, winograd
+from ddbench.training.instance_norm import After, normed
+from ddbench.training.native import REALS
+from ddbench.training.winograd import convolved
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -46,8 +49,9 @@ class FewChannels(nn.Conv2d):
     """`nn.Conv2d` on images that no gradient is asked of: the pixels under the kernel, laid out once, times the weights."""
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return float (N, K, H', W'): the convolution."""
-        if images.requires_grad or not _suits(images):
+        """Return float (N, K, H', W') in the images' layout: the convolution."""
+        last = _suits(images, torch.channels_last) and not images.is_contiguous()
+        if images.requires_grad or not (last or _suits(images)):
             return super().forward(images)
         down, across = (int(pad) for pad in self.padding)
         windows = F.pad(images, (across, across, down, down))
@@ -55,7 +59,7 @@ class FewChannels(nn.Conv2d):
             windows = windows.unfold(axis, size, stride)
         if windows.numel() * windows.itemsize > COLUMNS_BYTES:
             return super().forward(images)
-        return _product(windows, self.weight, self.bias)
+        return (_product_last if last else _product)(windows, self.weight, self.bias)
 
 
 class Winograd(nn.Conv2d):
@@ -63,32 +67,65 @@ class Winograd(nn.Conv2d):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return float (N, K, H, W): the convolution."""
-        if images.device.type != "cpu" or not suits(images, self.weight):
+        if images.device.type != "cpu" or not winograd.suits(images, self.weight):
             return super().forward(images)
         found = convolved(images, self.weight, self.bias)
         return found if images.is_contiguous(memory_format=torch.channels_last) else found.contiguous()
 
 
-OF_TORCH: dict[type[nn.Module], type[nn.Module]] = {Halving: nn.AvgPool2d, FewChannels: nn.Conv2d, Winograd: nn.Conv2d}
+class InstanceNorm(nn.GroupNorm):
+    """`nn.GroupNorm` with a group a channel."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return float (N, C, H, W): each channel of each image normed."""
+        if not instance_norm.suits(images, self.weight):
+            return super().forward(images)
+        return normed(images, self.weight, self.bias, After(self.eps))
 
 
-def with_cpu_layers(network: nn.Module, *, winograd: bool = False) -> nn.Module:
+class Chain(nn.Sequential):
+    """`nn.Sequential` that takes an instance norm, a rectifier and a halving that follow each other together."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return what the last layer gives."""
+        layers = list(self)
+        while layers:
+            layer = layers.pop(0)
+            if type(layer) is not InstanceNorm or _has_hooks(layer) or not instance_norm.suits(images, layer.weight):
+                images = layer(images)
+                continue
+            rectify = bool(layers) and type(layers[0]) is nn.ReLU and not _has_hooks(layers[0])
+            rest = layers[1:] if rectify else layers
+            even = images.shape[2] % 2 == images.shape[3] % 2 == 0
+            halve = bool(rest) and even and type(rest[0]) is Halving and not _has_hooks(rest[0])
+            layers = rest[1:] if halve else rest
+            images = normed(images, layer.weight, layer.bias, After(layer.eps, rectify, halve))
+        return images
+
+
+OF_TORCH: dict[type[nn.Module], type[nn.Module]] = {
+    Halving: nn.AvgPool2d,
+    FewChannels: nn.Conv2d,
+    Winograd: nn.Conv2d,
+    InstanceNorm: nn.GroupNorm,
+    Chain: nn.Sequential,
+}
+
+
+def with_cpu_layers(network: nn.Module, *, native: bool = False) -> nn.Module:
     """Let the layers of a network that suit a CPU be such, in place, and return it; parameters, hooks and modes stay.
 
     Args:
         network: Any.
-        winograd: Whether convolutions of many channels are among them.
+        native: Whether those with kernels of ours are among them.
 
     Raises:
         BadRequest: They are to be, and cannot be compiled here.
     """
     for layer in network.modules():
-        if type(layer) is nn.AvgPool2d and _halves(layer):
-            layer.__class__ = Halving
-        elif type(layer) is nn.Conv2d and _has_few_channels(layer):
-            layer.__class__ = FewChannels
-        elif winograd and type(layer) is nn.Conv2d and _has_tiles(layer):
-            layer.__class__ = Winograd
+        kind = _kind_of(layer, native=native)
+        if kind is not None:
+            layer.__class__ = kind
     return network
 
 
@@ -100,15 +137,34 @@ def as_built(network: nn.Module) -> nn.Module:
 
 
 @contextmanager
-def cpu_layers_in(network: nn.Module, *, winograd: bool = False) -> Iterator[None]:
+def cpu_layers_in(network: nn.Module, *, native: bool = False) -> Iterator[None]:
     """Let a network have such layers inside the block, and be as it was afterwards."""
     before = {layer: type(layer) for layer in network.modules()}
-    with_cpu_layers(network, winograd=winograd)
+    with_cpu_layers(network, native=native)
     try:
         yield
     finally:
         for layer, kind in before.items():
             layer.__class__ = kind
+
+
+def _kind_of(layer: nn.Module, *, native: bool) -> type[nn.Module] | None:
+    """Return what a layer of torch's can be, or None where it stays as it is; subclasses stay."""
+    if type(layer) is nn.AvgPool2d and _halves(layer):
+        return Halving
+    if type(layer) is nn.Conv2d and _has_few_channels(layer):
+        return FewChannels
+    if native and type(layer) is nn.Conv2d and _has_tiles(layer):
+        return Winograd
+    if native and type(layer) is nn.GroupNorm and layer.num_groups == layer.num_channels and layer.affine:
+        return InstanceNorm
+    return Chain if native and type(layer) is nn.Sequential else None
+
+
+def _has_hooks(layer: nn.Module) -> bool:
+    """Return whether somebody looks at what goes through a layer."""
+    kinds = ("forward", "forward_pre", "backward", "backward_pre")
+    return any(getattr(layer, f"_{kind}_hooks") for kind in kinds)
 
 
 def _halves(layer: nn.AvgPool2d) -> bool:
@@ -126,12 +182,12 @@ def _has_tiles(layer: nn.Conv2d) -> bool:
     plain = layer.padding_mode == "zeros" and layer.groups == 1 and layer.dilation == layer.stride == (1, 1)
     if not plain or layer.kernel_size != (3, 3) or layer.padding not in {(1, 1), "same"} or layer.weight.dtype not in REALS:
         return False
-    return all(channels % panel(layer.weight.dtype) == 0 for channels in (layer.in_channels, layer.out_channels))
+    return all(channels % winograd.panel(layer.weight.dtype) == 0 for channels in (layer.in_channels, layer.out_channels))
 
 
-def _suits(images: Tensor) -> bool:
-    usual = images.device.type == "cpu" and images.dtype in {torch.float32, torch.float64}
-    return usual and images.ndim == 4 and len(images) > 0 and images.is_contiguous()
+def _suits(images: Tensor, layout: torch.memory_format = torch.contiguous_format) -> bool:
+    known = images.device.type == "cpu" and images.dtype in REALS
+    return known and images.ndim == 4 and len(images) > 0 and images.is_contiguous(memory_format=layout)
 
 
 def _product(windows: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -141,6 +197,15 @@ def _product(windows: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     weights = weight.flatten(1).expand(len(windows), -1, -1)
     found = torch.bmm(weights, columns) if bias is None else torch.baddbmm(bias[:, None], weights, columns)
     return found.view(len(windows), -1, *place)
+
+
+def _product_last(windows: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """Return the same in channels-last, from windows of images in channels-last."""
+    count, _, height, width = windows.shape[:4]
+    columns = windows.permute(0, 2, 3, 4, 5, 1).reshape(count * height * width, weight[0].numel())
+    weights = weight.permute(2, 3, 1, 0).flatten(0, 2)
+    found = columns @ weights if bias is None else torch.addmm(bias, columns, weights)
+    return found.view(count, height, width, -1).permute(0, 3, 1, 2)
 
 
 def _halved(images: Tensor) -> Tensor:

@@ -29,6 +29,9 @@ OPTIONS = ("-O3", "-march=native", "-fopenmp", "-fPIC")
 
 COMPILE_LIMIT_S = 120
 
+REALS = {torch.float32: "float", torch.float64: "double"}
+"""What C calls the dtypes that sources are compiled for, as their macro `REAL`."""
+
 
 def compiler() -> str | None:
     """Return the path of a C compiler, `CC` first, or None; only on Linux, where one that knows OpenMP is what one finds."""

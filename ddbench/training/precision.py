@@ -2,12 +2,12 @@
 
 The table estimates seconds from nominal speeds: what a device needs to start one call of a network, and how fast it multiplies,
 which depends on the layers as well. It errs towards plain float32: bf16 is chosen where it saves at least `BF16_WORTH_S`, another
-layout or convolutions by Winograd where they save `LAYOUT_WORTH_S`, compiling where it saves twice the time that compiling takes.
-Speeds of a CPU are per thread. Those of training on one were measured on two cores with AVX-512 and its bf16, with 100 images of
-32x32, on ResNet-18, ConvNet-3 and MobileNet-V2: whole convolutions with batch norm gain nothing from compiling there, group norm
-gains much, and uncompiled it is slow in channels-last. Those of Winograd were measured on two cores with AVX2 alone, so that a
-processor with bf16 multiplies in that until they are measured on one. Those of a GPU were measured on an H100 with recorded steps,
-on the same networks: the same holds there, and recover, in the row `any`, gains much from compiling.
+layout or kernels of ours where they save `LAYOUT_WORTH_S`, compiling where it saves twice the time that compiling takes. Speeds
+of a CPU are per thread. Those of training on one were measured on two cores with AVX-512 and its bf16, with 100 images of 32x32,
+on ResNet-18, ConvNet-3 and MobileNet-V2: whole convolutions with batch norm gain nothing from compiling there, group norm gains
+much, and uncompiled it is slow in channels-last. Those of our kernels were measured on two cores with AVX2 alone, so that a
+processor with bf16 multiplies in that until they are measured on one. Those of a GPU were measured on an H100 with recorded
+steps, on the same networks: the same holds there, and recover, in the row `any`, gains much from compiling.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ BF16_WORTH_S = {"cpu": 30.0, "gpu": 3.0}
 """Seconds that bf16 must save before its rounding is accepted, by kind of device: a GPU's seconds do as much as a CPU's minutes."""
 
 LAYOUT_WORTH_S = {"cpu": 10.0, "gpu": 1.0}
-"""Seconds that another layout or Winograd must save, which change rounding in float32 alone."""
+"""Seconds that another layout or kernels of ours must save, which change rounding in float32 alone."""
 
 
 @dataclass(frozen=True)
@@ -62,8 +62,7 @@ class Speed:
 
 PLAIN = Precision()
 PLAIN_LAST = Precision(channels_last=True)
-WINOGRAD = Precision(winograd=True)
-WINOGRAD_LAST = Precision(channels_last=True, winograd=True)
+NATIVE = Precision(channels_last=True, native=True)
 COMPILED = Precision(compile=True, channels_last=True)
 HALF = Precision("bf16")
 HALF_LAST = Precision("bf16", channels_last=True)
@@ -72,7 +71,7 @@ HALF_COMPILED = Precision("bf16", compile=True, channels_last=True)
 SPEEDS: dict[tuple[str, Layers], dict[Precision, Speed]] = {
     ("cpu", "any"): {
         PLAIN: Speed(2e-3, 50e9),
-        WINOGRAD_LAST: Speed(2e-3, 140e9),
+        NATIVE: Speed(2e-3, 140e9),
         HALF: Speed(3e-3, 80e9),
         COMPILED: Speed(1e-3, 80e9),
         HALF_COMPILED: Speed(1e-3, 170e9),
@@ -80,14 +79,14 @@ SPEEDS: dict[tuple[str, Layers], dict[Precision, Speed]] = {
     ("cpu", "batch"): {
         PLAIN: Speed(2e-3, 90e9),
         PLAIN_LAST: Speed(2e-3, 98e9),
-        WINOGRAD_LAST: Speed(2e-3, 143e9),
+        NATIVE: Speed(2e-3, 143e9),
         HALF_LAST: Speed(3e-3, 190e9),
         COMPILED: Speed(1e-3, 98e9),
         HALF_COMPILED: Speed(1e-3, 190e9),
     },
     ("cpu", "group"): {
         PLAIN: Speed(2e-3, 55e9),
-        WINOGRAD: Speed(2e-3, 75e9),
+        NATIVE: Speed(2e-3, 75e9),
         HALF: Speed(3e-3, 105e9),
         COMPILED: Speed(1e-3, 80e9),
         HALF_COMPILED: Speed(1e-3, 160e9),
@@ -136,8 +135,8 @@ class Abilities:
     bf16: bool
     compiler: bool
     threads: int = 1
-    winograd: bool = False
-    """Whether convolutions by Winograd can be compiled for it."""
+    native: bool = False
+    """Whether kernels of ours can be compiled for it."""
 
 
 @dataclass(frozen=True)
@@ -188,7 +187,7 @@ def device_abilities(device: torch.device) -> Abilities:
     """Return what a device can do, asked of torch and of the search path."""
     if device.type == "cpu":
         compiles = _has_any("c++", "g++", "clang++", variable="CXX")
-        return Abilities("cpu", _cpu_has_bf16(), compiles, torch.get_num_threads(), winograd=native.compiler() is not None)
+        return Abilities("cpu", _cpu_has_bf16(), compiles, torch.get_num_threads(), native=native.compiler() is not None)
     has_bf16 = getattr(torch.get_device_module(device), "is_bf16_supported", lambda: False)
     compiler = find_spec("triton") is not None and _has_any("cc", "gcc", "clang", variable="CC")
     return Abilities("gpu", bool(has_bf16()), compiler)
@@ -214,13 +213,13 @@ def memory_format(precision: Precision) -> torch.memory_format:
 def placed(network: nn.Module, precision: Precision, device: torch.device) -> nn.Module:
     """Move a network to its device and layout, in place, and return it; plainly on a CPU, it gets layers that suit one."""
     if suits_cpu_layers(precision, device):
-        with_cpu_layers(network, winograd=precision.winograd)
+        with_cpu_layers(network, native=precision.native)
     return network.to(device).to(memory_format=memory_format(precision))
 
 
 def suits_cpu_layers(precision: Precision, device: torch.device) -> bool:
     """Return whether layers of ours are the faster ones: on a CPU, in float32 and uncompiled."""
-    return device.type == "cpu" and (precision == PLAIN or precision.winograd)
+    return device.type == "cpu" and (precision == PLAIN or precision.native)
 
 
 class Compiled:
@@ -262,7 +261,7 @@ def _seconds(way: Precision, work: Work, able: Abilities) -> float:
 
 def _cost(way: Precision, work: Work, able: Abilities) -> float:
     """Return the nominal seconds of work done in a way, and what leaving the plainest way must be worth."""
-    layout = LAYOUT_WORTH_S[able.kind] * ((way.channels_last or way.winograd) and not way.compile)
+    layout = LAYOUT_WORTH_S[able.kind] * ((way.channels_last or way.native) and not way.compile)
     rounding = BF16_WORTH_S[able.kind] if way.dtype == "bf16" else layout
     compiling = COMPILE_OF.get((able.kind, work.layers), COMPILE_S) * way.compile
     return _seconds(way, work, able) + rounding + 2 * compiling
@@ -270,16 +269,16 @@ def _cost(way: Precision, work: Work, able: Abilities) -> float:
 
 def _mode(way: Precision) -> str:
     """Return what runs: torch's own kernels (`off`), compiled ones (`on`), or ours."""
-    return "winograd" if way.winograd else "on" if way.compile else "off"
+    return "native" if way.native else "on" if way.compile else "off"
 
 
 def _modes(asked: Literal["auto", "on", "off"], able: Abilities) -> set[str]:
     """Return what may run; torch's own kernels where what was asked for cannot be had."""
-    if asked == "off" or not (able.compiler or able.winograd):
+    if asked == "off" or not (able.compiler or able.native):
         return {"off"}
     if asked == "on":
         return {"on" if able.compiler else "off"}
-    return {"off", *(["on"] if able.compiler else []), *(["winograd"] if able.winograd else [])}
+    return {"off", *(["on"] if able.compiler else []), *(["native"] if able.native else [])}
 
 
 def _cpu_has_bf16() -> bool:

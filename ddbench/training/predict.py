@@ -97,7 +97,7 @@ def _evaluating(network: nn.Module, run: RunSettings) -> Iterator[None]:
     modes = {module: module.training for module in network.modules()}
     network.eval()
     precision = run.precision
-    suited = cpu_layers_in(network, winograd=precision.winograd) if suits_cpu_layers(precision, run.device) else nullcontext()
+    suited = cpu_layers_in(network, native=precision.native) if suits_cpu_layers(precision, run.device) else nullcontext()
     try:
         with suited:
             yield
@@ -139,8 +139,8 @@ def predict_top1(network: TrainedNetwork, test: TestSplit, *, precision: Precisi
 
 
 def _layout(network: nn.Module, run: RunSettings) -> torch.memory_format:
-    """Return the images' layout; nothing is compiled here, and uncompiled on a CPU group norm is slow in channels-last."""
-    slow = run.device.type == "cpu" and layers_of(network) == "group"
+    """Return the images' layout; nothing is compiled here, and torch's own group norm is slow in channels-last on a CPU."""
+    slow = run.device.type == "cpu" and not run.precision.native and layers_of(network) == "group"
     return torch.contiguous_format if slow else memory_format(run.precision)
 
 

@@ -16,14 +16,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from ddbench.training.native import library
+from ddbench.training.native import REALS, library
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 SOURCE = Path(__file__).with_suffix(".c")
-
-REALS = {torch.float32: "float", torch.float64: "double"}
 
 TILE = 4
 """Rows and columns of outputs that are computed together."""

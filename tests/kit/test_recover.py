@@ -60,7 +60,7 @@ def test_fifty_steps_in_float64_are_those_of_the_plain_implementation(teacher, r
     assert torch.allclose(made, plainly(teacher, start, recipe, pixels), rtol=0, atol=1e-8)
 
 
-WINOGRAD = Precision(channels_last=True, winograd=True)
+WINOGRAD = Precision(channels_last=True, native=True)
 
 
 @needs_compiler

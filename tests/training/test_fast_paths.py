@@ -83,7 +83,7 @@ def test_training_by_winograd_is_the_plain_one(toy, last, dtype, tolerance, monk
 
     plain = weights(Precision())
     assert taken == []
-    torch.testing.assert_close(weights(Precision(channels_last=last, winograd=True)), plain, atol=tolerance, rtol=0)
+    torch.testing.assert_close(weights(Precision(channels_last=last, native=True)), plain, atol=tolerance, rtol=0)
     assert taken == [(10, 32, 6, 6), (10, 32, 6, 6)] * 3  # the last four of 24 images are left to torch
 
 

@@ -85,26 +85,26 @@ def test_a_device_without_bf16_or_compiler_falls_back_with_one_line_each():
     assert _resolve(HOURS, plain).notes == ()
 
 
-@pytest.mark.parametrize(("layers", "last"), [("any", True), ("batch", True), ("group", False)])
-def test_convolutions_are_winograds_where_the_processor_has_no_bf16(layers, last):
-    able = Abilities("cpu", bf16=False, compiler=True, threads=2, winograd=True)
+@pytest.mark.parametrize("layers", ["any", "batch", "group"])
+def test_kernels_of_ours_run_where_the_processor_has_no_bf16(layers):
+    able = Abilities("cpu", bf16=False, compiler=True, threads=2, native=True)
     minutes = Work(3e13, 400, layers)
-    assert _resolve(minutes, able).precision == Precision(channels_last=last, winograd=True)
-    assert _resolve(minutes, able, precision="fp32").precision.winograd
-    assert _resolve(minutes, replace(able, compiler=False)).precision.winograd
-    assert not _resolve(minutes, able, compile="off").precision.winograd
-    assert not _resolve(minutes, able, compile="on").precision.winograd
-    assert not _resolve(minutes, replace(able, winograd=False)).precision.winograd
-    assert not _resolve(minutes, able=GPU).precision.winograd
+    assert _resolve(minutes, able).precision == Precision(channels_last=True, native=True)
+    assert _resolve(minutes, able, precision="fp32").precision.native
+    assert _resolve(minutes, replace(able, compiler=False)).precision.native
+    assert not _resolve(minutes, able, compile="off").precision.native
+    assert not _resolve(minutes, able, compile="on").precision.native
+    assert not _resolve(minutes, replace(able, native=False)).precision.native
+    assert not _resolve(minutes, able=GPU).precision.native
     assert _resolve(replace(DIGITS, layers=layers), able).precision == Precision()
 
 
 def test_what_is_estimated_is_the_way_that_runs():
-    able, work = Abilities("cpu", bf16=False, compiler=True, threads=2, winograd=True), Work(3e13, 400, "batch")
-    plain, ours = (estimated_s(work, able, Precision(winograd=winograd)) for winograd in (False, True))
+    able, work = Abilities("cpu", bf16=False, compiler=True, threads=2, native=True), Work(3e13, 400, "batch")
+    plain, ours = (estimated_s(work, able, Precision(native=native)) for native in (False, True))
     assert ours < plain
     depthwise = replace(work, layers="depthwise")
-    assert estimated_s(depthwise, able, Precision(winograd=True)) == estimated_s(depthwise, able, Precision())
+    assert estimated_s(depthwise, able, Precision(native=True)) == estimated_s(depthwise, able, Precision())
 
 
 def test_compiling_is_chosen_only_where_it_saves_more_than_it_takes():

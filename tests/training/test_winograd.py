@@ -167,13 +167,13 @@ def test_what_is_given_does_not_suit_where_little_is_saved():
 )
 def test_which_layers_are_replaced(layer, replaced):
     assert type(with_cpu_layers(copy.deepcopy(layer))) is not Winograd
-    assert (type(with_cpu_layers(layer, winograd=True)) is Winograd) == replaced
+    assert (type(with_cpu_layers(layer, native=True)) is Winograd) == replaced
     assert type(as_built(layer)) is nn.Conv2d
 
 
 @pytest.mark.parametrize("last", [True, False])
 def test_a_layer_keeps_the_layout_of_its_images(last):
-    layer, images = with_cpu_layers(nn.Conv2d(32, 64, 3, padding=1), winograd=True), torch.randn(3, 32, 16, 16)
+    layer, images = with_cpu_layers(nn.Conv2d(32, 64, 3, padding=1), native=True), torch.randn(3, 32, 16, 16)
     layout = torch.channels_last if last else torch.contiguous_format
     found = layer(images.to(memory_format=layout))
     assert found.is_contiguous(memory_format=layout)
@@ -181,12 +181,12 @@ def test_a_layer_keeps_the_layout_of_its_images(last):
 
 
 def test_small_batches_are_left_to_torch():
-    layer, images = with_cpu_layers(nn.Conv2d(32, 64, 3, padding=1), winograd=True), torch.randn(1, 32, 8, 8)
+    layer, images = with_cpu_layers(nn.Conv2d(32, 64, 3, padding=1), native=True), torch.randn(1, 32, 8, 8)
     assert torch.equal(layer(images), nn.Conv2d.forward(layer, images))
 
 
 def test_a_block_leaves_a_network_as_it_was():
     network = nn.Sequential(nn.Conv2d(32, 32, 3, padding=1))
-    with cpu_layers_in(network, winograd=True):
+    with cpu_layers_in(network, native=True):
         assert type(network[0]) is Winograd
     assert type(network[0]) is nn.Conv2d

@@ -177,12 +177,13 @@ def batch_norms(module: nn.Module) -> list[nn.Module]:
 
 
 def precision_of(ctx: Context) -> Precision:
-    """Return how an objective computes: as the stage does, but never channels last on a CPU.
+    """Return how an objective computes: as the stage does, but with torch's kernels never channels last on a CPU.
 
     There it was measured slower for networks with instance norm: compiled by a tenth, uncompiled (as the second derivative of
     gradient matching is) by half.
     """
-    return replace(ctx.precision, channels_last=ctx.precision.channels_last and ctx.device.type != "cpu")
+    last = ctx.precision.native or ctx.device.type != "cpu"
+    return replace(ctx.precision, channels_last=ctx.precision.channels_last and last)
 
 
 def chunk_rows(largest: int, shape: tuple[int, int, int], device: torch.device) -> int:

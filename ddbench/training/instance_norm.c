@@ -1,0 +1,169 @@
+/* Instance norm of channels-last images, with the rectifier and the 2x2 average pooling that may follow it, in one pass over an
+   image that stays in the processor's cache. Images are (N, H, W, C), with C a multiple of NORM_LANES.
+
+   Sums are taken row by row and then over rows, so that rounding grows with the root of an image's side; they and their order
+   depend on the image alone. */
+
+#include <omp.h>
+#include <string.h>
+
+#ifndef REAL
+#define REAL float
+#endif
+#ifdef __AVX512F__
+#define VECTOR_BYTES 64
+#else
+#define VECTOR_BYTES 32
+#endif
+#define LANES ((long)(VECTOR_BYTES / sizeof(REAL)))
+
+typedef REAL vector __attribute__((vector_size(VECTOR_BYTES)));
+typedef REAL loose __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(REAL)), may_alias));
+
+static inline vector load(const REAL *from) { return *(const loose *)from; }
+static inline void store(REAL *to, vector value) { *(loose *)to = value; }
+
+typedef struct {
+    long images, height, width, channels;
+    int rectify, halve;
+} job;
+
+static job job_of(const long *shape, int rectify, int halve)
+{
+    job j = {shape[0], shape[1], shape[2], shape[3], rectify, halve};
+    return j;
+}
+
+/* What numbers of channels must be multiples of. */
+long norm_lanes(void) { return LANES; }
+
+/* How much room for sums each thread needs. */
+long norm_room(long channels) { return 4 * channels; }
+
+/* Values of `row` added to `total` and set to 0. */
+static void add_row(REAL *row, REAL *total, long channels)
+{
+    for (long c = 0; c < channels; c += LANES) {
+        store(total + c, load(total + c) + load(row + c));
+        store(row + c, (vector){0});
+    }
+}
+
+/* Mean and reciprocal standard deviation of each channel of one image. */
+static void moments(const REAL *image, job j, REAL eps, REAL *mean, REAL *scale, REAL *row)
+{
+    REAL count = (REAL)(j.height * j.width);
+    memset(row, 0, j.channels * sizeof(REAL));
+    memset(mean, 0, j.channels * sizeof(REAL));
+    memset(scale, 0, j.channels * sizeof(REAL));
+    for (long y = 0; y < j.height; y++) {
+        for (long x = 0; x < j.width; x++)
+            for (long c = 0; c < j.channels; c += LANES) store(row + c, load(row + c) + load(image + (y * j.width + x) * j.channels + c));
+        add_row(row, mean, j.channels);
+    }
+    for (long c = 0; c < j.channels; c++) mean[c] /= count;
+    for (long y = 0; y < j.height; y++) {
+        for (long x = 0; x < j.width; x++)
+            for (long c = 0; c < j.channels; c += LANES) {
+                vector off = load(image + (y * j.width + x) * j.channels + c) - load(mean + c);
+                store(row + c, load(row + c) + off * off);
+            }
+        add_row(row, scale, j.channels);
+    }
+    for (long c = 0; c < j.channels; c++) scale[c] = 1 / __builtin_sqrt(scale[c] / count + eps);
+}
+
+/* `value` where `deciding` is above 0, and 0 elsewhere. */
+static inline vector where_above(vector deciding, vector value)
+{
+    __typeof__(deciding > 0) kept = deciding > 0;
+    return (vector)(kept & (__typeof__(kept))value);
+}
+
+static inline vector rectified(vector value, int rectify) { return rectify ? where_above(value, value) : value; }
+
+/* Outputs, and `mean` and `scale` (N, C) for the way back. */
+void norm_forward(const REAL *images, const REAL *weight, const REAL *bias, double eps, REAL *outputs, REAL *mean, REAL *scale,
+                  const long *shape, int rectify, int halve, REAL *room, int threads)
+{
+    job j = job_of(shape, rectify, halve);
+    long pixels = j.height * j.width * j.channels;
+#pragma omp parallel for num_threads(threads) schedule(static)
+    for (long n = 0; n < j.images; n++) {
+        const REAL *image = images + n * pixels;
+        REAL *mine = room + omp_get_thread_num() * norm_room(j.channels), *slope = mine + j.channels, *offset = slope + j.channels;
+        REAL *m = mean + n * j.channels, *s = scale + n * j.channels;
+        moments(image, j, (REAL)eps, m, s, mine);
+        for (long c = 0; c < j.channels; c++) slope[c] = s[c] * weight[c], offset[c] = bias[c] - m[c] * slope[c];
+        REAL *to = outputs + n * (halve ? pixels / 4 : pixels);
+        if (!halve)
+            for (long p = 0; p < pixels; p += j.channels)
+                for (long c = 0; c < j.channels; c += LANES)
+                    store(to + p + c, rectified(load(image + p + c) * load(slope + c) + load(offset + c), rectify));
+        else
+            for (long y = 0; y < j.height; y += 2)
+                for (long x = 0; x < j.width; x += 2, to += j.channels) {
+                    const REAL *above = image + (y * j.width + x) * j.channels, *below = above + j.width * j.channels;
+                    for (long c = 0; c < j.channels; c += LANES) {
+                        vector a = load(slope + c), b = load(offset + c);
+                        vector upper = rectified(load(above + c) * a + b, rectify) + rectified(load(above + j.channels + c) * a + b, rectify);
+                        vector lower = rectified(load(below + c) * a + b, rectify) + rectified(load(below + j.channels + c) * a + b, rectify);
+                        store(to + c, (REAL)0.25 * (upper + lower));
+                    }
+                }
+    }
+}
+
+/* The gradient that arrives at one normalised value, before its affine map, where it is let through. */
+static inline vector arriving(const REAL *image, const REAL *gradient, job j, long y, long x, long c, vector slope, vector offset)
+{
+    vector g = j.halve ? (REAL)0.25 * load(gradient + ((y / 2) * (j.width / 2) + x / 2) * j.channels + c)
+                       : load(gradient + (y * j.width + x) * j.channels + c);
+    if (!j.rectify) return g;
+    vector out = load(image + (y * j.width + x) * j.channels + c) * slope + offset;
+    return where_above(out, g);
+}
+
+/* Gradients of the images, and of weight and bias for each image (N, C). */
+void norm_backward(const REAL *images, const REAL *weight, const REAL *bias, const REAL *mean, const REAL *scale, const REAL *gradients,
+                   REAL *to, REAL *of_weight, REAL *of_bias, const long *shape, int rectify, int halve, REAL *room, int threads)
+{
+    job j = job_of(shape, rectify, halve);
+    long pixels = j.height * j.width * j.channels;
+#pragma omp parallel for num_threads(threads) schedule(static)
+    for (long n = 0; n < j.images; n++) {
+        const REAL *image = images + n * pixels, *m = mean + n * j.channels, *s = scale + n * j.channels;
+        const REAL *gradient = gradients + n * (halve ? pixels / 4 : pixels);
+        REAL *mine = room + omp_get_thread_num() * norm_room(j.channels), *other = mine + j.channels;
+        REAL *slope = other + j.channels, *offset = slope + j.channels, *back = to + n * pixels;
+        REAL *gw = of_weight + n * j.channels, *gb = of_bias + n * j.channels;
+        for (long c = 0; c < j.channels; c++) {
+            slope[c] = s[c] * weight[c], offset[c] = bias[c] - m[c] * slope[c];
+            mine[c] = other[c] = gw[c] = gb[c] = 0;
+        }
+        for (long y = 0; y < j.height; y++) {
+            for (long x = 0; x < j.width; x++)
+                for (long c = 0; c < j.channels; c += LANES) {
+                    vector g = arriving(image, gradient, j, y, x, c, load(slope + c), load(offset + c));
+                    vector off = load(image + (y * j.width + x) * j.channels + c) - load(m + c);
+                    store(mine + c, load(mine + c) + g);
+                    store(other + c, load(other + c) + g * off);
+                }
+            add_row(mine, gb, j.channels);
+            add_row(other, gw, j.channels);
+        }
+        REAL count = (REAL)(j.height * j.width);
+        for (long c = 0; c < j.channels; c++) {
+            gw[c] *= s[c];
+            mine[c] = slope[c] * gb[c] / count;          /* the mean of what arrives */
+            other[c] = slope[c] * s[c] * gw[c] / count;  /* and its part along the image */
+        }
+        for (long y = 0; y < j.height; y++)
+            for (long x = 0; x < j.width; x++)
+                for (long c = 0; c < j.channels; c += LANES) {
+                    vector a = load(slope + c), g = arriving(image, gradient, j, y, x, c, a, load(offset + c));
+                    vector off = load(image + (y * j.width + x) * j.channels + c) - load(m + c);
+                    store(back + (y * j.width + x) * j.channels + c, a * g - load(mine + c) - off * load(other + c));
+                }
+    }
+}
