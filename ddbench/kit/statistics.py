@@ -9,6 +9,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from ddbench.training import norms
+
 OWN_KERNEL = {"cpu", "cuda"}
 """Kinds of device with a kernel for the statistics of a batch norm layer's input."""
 
@@ -88,17 +90,27 @@ def _per_channel(values: Tensor) -> Tensor:
     return values[:, None, :, None, None]
 
 
-def norm_with_statistics(norm: nn.BatchNorm2d, inputs: Tensor, groups: int) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+def norm_with_statistics(
+    norm: nn.BatchNorm2d, inputs: Tensor, groups: int, *, native: bool = False
+) -> tuple[Tensor, tuple[Tensor, Tensor]]:
     """Return what a frozen batch norm layer in eval mode gives, and its input's `group_statistics`.
 
     Uncompiled, on a device with its own kernels for both, their gradients are joined in one place and in the input's layout.
+
+    Args:
+        norm: The layer.
+        inputs: (G * B, C, H, W)
+        groups: G
+        native: Whether a CPU runs kernels of ours.
     """
-    plain = type(norm) is not nn.BatchNorm2d or norm.weight is None or inputs.device.type not in OWN_AFFINE
-    if plain or torch.compiler.is_compiling():
+    kind = type(norm) is nn.BatchNorm2d and norm.weight is not None and not torch.compiler.is_compiling()
+    own = inputs.device.type in OWN_AFFINE
+    if not kind or not (own or (native and norms.suits(inputs, norm.weight))):
         statistics = group_statistics(inputs, groups)
         return norm(inputs), statistics
     invstd = torch.rsqrt(cast("Tensor", norm.running_var) + norm.eps)
-    output, mean, var = _NormWithStatistics.apply(inputs, groups, (norm.weight, norm.bias, norm.running_mean, invstd))
+    function = _NormWithStatistics if own else _NativeNorm
+    output, mean, var = function.apply(inputs, groups, (norm.weight, norm.bias, norm.running_mean, invstd))
     return output, (mean, var)
 
 
@@ -124,6 +136,32 @@ class _NormWithStatistics(torch.autograd.Function):
         zeros, ones = torch.zeros_like(scale), torch.ones_like(scale)
         gradient = torch.batch_norm_elemt(grads[0], scale, zeros, zeros, ones, 0.0)
         return gradient.add_(_affine(grouped, 2 * grads[2] / count, grads[1] / count, mean)), None, None
+
+
+class _NativeNorm(torch.autograd.Function):
+    """The same by kernels of ours: each activation is read from memory once forward, and with its gradient once backward."""
+
+    @staticmethod
+    def forward(inputs: Tensor, groups: int, frozen: tuple[Tensor, ...]) -> tuple[Tensor, Tensor, Tensor]:
+        weight, bias, running, invstd = frozen
+        slope = weight * invstd
+        output, means, variances = norms.frozen(inputs, slope, bias - running * slope)
+        means, variances = (moment.view(groups, -1, inputs.shape[1]) for moment in (means, variances))
+        mean = means.mean(dim=1)
+        return output, mean, variances.mean(dim=1) + (means - mean[:, None]).square().mean(dim=1)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, int, tuple[Tensor, ...]], output: tuple[Tensor, ...]) -> None:
+        tensor, ctx.groups, (weight, _, _, invstd) = inputs
+        ctx.save_for_backward(tensor, output[1], weight * invstd)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        """As of the function above."""
+        inputs, mean, scale = ctx.saved_tensors
+        count = inputs.shape[0] // ctx.groups * inputs.shape[2] * inputs.shape[3]
+        along = 2 * grads[2] / count
+        return norms.frozen_gradient(inputs, grads[0], scale, (along, grads[1] / count - along * mean)), None, None
 
 
 @dataclass(frozen=True)

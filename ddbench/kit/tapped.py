@@ -28,15 +28,16 @@ class Tape:
 class Tap(nn.Module):
     """A batch norm layer, of whatever subclass, that first writes its input's statistics on the tape."""
 
-    def __init__(self, norm: nn.BatchNorm2d, tape: Tape, index: int) -> None:
+    def __init__(self, norm: nn.BatchNorm2d, tape: Tape, index: int, *, native: bool = False) -> None:
         super().__init__()
         self.norm = norm
+        self.native = native
         self.tape = tape
         self.index = index
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return what the layer itself returns: a tap changes nothing."""
-        output, self.tape.seen[self.index] = norm_with_statistics(self.norm, inputs, self.tape.groups)
+        output, self.tape.seen[self.index] = norm_with_statistics(self.norm, inputs, self.tape.groups, native=self.native)
         return output
 
 
@@ -78,7 +79,7 @@ class TappedTeacher(nn.Module):
         self.network = copy.deepcopy(teacher).eval().requires_grad_(requires_grad=False)
         placed(self.network, self.precision, next(teacher.parameters()).device)
         self.held = dict(self.network.named_parameters())
-        taps = _in_use(self.network, _tapped(self.network, self.tape), shape)
+        taps = _in_use(self.network, _tapped(self.network, self.tape, native=self.precision.native), shape)
         _narrow(self.network, self.precision)
         self.layer_names = tuple(taps)
         self.order = [tap.index for tap in taps.values()]
@@ -140,14 +141,14 @@ def tapped_teacher(teacher: nn.Module, shape: tuple[int, int, int], precision: P
     return copies[precision]
 
 
-def _tapped(network: nn.Module, tape: Tape) -> dict[str, Tap]:
+def _tapped(network: nn.Module, tape: Tape, *, native: bool) -> dict[str, Tap]:
     """Put a tap on every batch norm layer in place, and return the taps by layer name in module order."""
     taps: dict[str, Tap] = {}
     for name, part in list(network.named_modules()):
         if isinstance(part, nn.BatchNorm2d):
             if part.running_mean is None or part.running_var is None:
                 raise BadRequest(f"batch norm layer {name!r} of the teacher keeps no running statistics; train it with them")
-            taps[name] = Tap(part, tape, len(taps))
+            taps[name] = Tap(part, tape, len(taps), native=native)
             network.set_submodule(name, taps[name])
     return taps
 

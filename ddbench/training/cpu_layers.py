@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ddbench.training import instance_norm, winograd
+from ddbench.training import norms, winograd
 from ddbench.training.instance_norm import After, normed
 from ddbench.training.native import REALS
 from ddbench.training.winograd import convolved
@@ -78,7 +78,7 @@ class InstanceNorm(nn.GroupNorm):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return float (N, C, H, W): each channel of each image normed."""
-        if not instance_norm.suits(images, self.weight):
+        if not norms.suits(images, self.weight):
             return super().forward(images)
         return normed(images, self.weight, self.bias, After(self.eps))
 
@@ -91,7 +91,7 @@ class Chain(nn.Sequential):
         layers = list(self)
         while layers:
             layer = layers.pop(0)
-            if type(layer) is not InstanceNorm or _has_hooks(layer) or not instance_norm.suits(images, layer.weight):
+            if type(layer) is not InstanceNorm or _has_hooks(layer) or not norms.suits(images, layer.weight):
                 images = layer(images)
                 continue
             rectify = bool(layers) and type(layers[0]) is nn.ReLU and not _has_hooks(layers[0])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,10 +12,9 @@ import torch.nn.functional as F
 
 from ddbench.api.protocol import TestView
 from ddbench.errors import BadRequest
-from ddbench.training.cpu_layers import cpu_layers_in
 from ddbench.training.loop import RunSettings
 from ddbench.training.memory import Pieces
-from ddbench.training.precision import at_least_float32, autocast, memory_format, suits_cpu_layers
+from ddbench.training.precision import at_least_float32, autocast, memory_format, suited
 from ddbench.training.views import normalised
 from ddbench.training.work import layers_of
 
@@ -96,10 +95,8 @@ def _evaluating(network: nn.Module, run: RunSettings) -> Iterator[None]:
     """Let a network be in eval mode inside the block, on a CPU with layers that suit one where it computes plainly."""
     modes = {module: module.training for module in network.modules()}
     network.eval()
-    precision = run.precision
-    suited = cpu_layers_in(network, native=precision.native) if suits_cpu_layers(precision, run.device) else nullcontext()
     try:
-        with suited:
+        with suited(network, run.precision, run.device):
             yield
     finally:
         for module, training in modes.items():

@@ -36,7 +36,10 @@ LEAST_TILES = 96
 """Tiles computed together at the least, where there are so many: kernels are read anew for every such part."""
 
 FEW_TILES = 24
-"""Below this, reading a kernel's 36 values takes longer than is saved."""
+"""Below this, computing a kernel's 36 values takes longer than is saved."""
+
+FEW_FROZEN = 8
+"""The same where the values of a frozen kernel are kept, and have to be read alone."""
 
 WORTH = 2
 """How many times fewer multiplications a convolution must take: small images fill their tiles badly."""
@@ -48,7 +51,8 @@ def suits(images: Tensor, weight: Tensor) -> bool:
         return False
     count, _, height, width = images.shape
     tiles = _tiles(height, width)
-    return count * tiles >= FEW_TILES and 9 * height * width >= WORTH * POINTS * tiles
+    enough = FEW_TILES if weight.requires_grad else FEW_FROZEN
+    return count * tiles >= enough and 9 * height * width >= WORTH * POINTS * tiles
 
 
 @lru_cache

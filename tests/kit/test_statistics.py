@@ -5,6 +5,7 @@ import torch
 
 from ddbench.kit import Segments, group_statistics, segment_norms, statistics
 from ddbench.kit.statistics import norm_with_statistics
+from ddbench.training import native
 
 SIZES = [3, 1, 5]
 
@@ -48,6 +49,52 @@ def test_the_gradients_by_own_kernels_are_right(own_kernels, groups):
     assert torch.autograd.gradcheck(joined, (inputs,))
     for found, expected in zip(joined(inputs), (norm(inputs), *group_statistics(inputs, groups)), strict=True):
         assert torch.allclose(found, expected, atol=1e-12)
+
+
+def frozen_norm(channels: int, dtype: torch.dtype = torch.float64) -> torch.nn.BatchNorm2d:
+    norm = torch.nn.BatchNorm2d(channels).to(dtype).eval().requires_grad_(requires_grad=False)
+    for values in (norm.weight, norm.bias, norm.running_mean, norm.running_var):
+        values.copy_(drawn(channels, dtype=dtype).abs() + 0.5)
+    return norm
+
+
+@pytest.mark.skipif(native.compiler() is None, reason="this machine has no C compiler")
+@pytest.mark.parametrize("groups", [1, 3])
+def test_a_norm_by_kernels_of_ours_is_the_norm_and_the_statistics(groups, monkeypatch):
+    taken = []
+    frozen = statistics.norms.frozen
+    monkeypatch.setattr(statistics.norms, "frozen", lambda *of: taken.append(1) or frozen(*of))
+    inputs, norm = drawn(6, 8, 3, 2).contiguous(memory_format=torch.channels_last).requires_grad_(), frozen_norm(8)
+
+    def joined(x, *, ours):
+        output, told = norm_with_statistics(norm, x, groups, native=ours)
+        return output, *told
+
+    assert torch.autograd.gradcheck(lambda x: joined(x, ours=True), (inputs,))
+    upstream = [drawn(*part.shape) for part in joined(inputs, ours=False)]
+    gradients = []
+    for ours in (True, False):
+        taken.clear()
+        found = joined(inputs, ours=ours)
+        assert len(taken) == ours
+        gradients.append((*found, *torch.autograd.grad(found, inputs, upstream)))
+    for mine, theirs in zip(*gradients, strict=True):
+        assert torch.allclose(mine, theirs, rtol=0, atol=1e-12)
+
+
+@pytest.mark.skipif(native.compiler() is None, reason="this machine has no C compiler")
+def test_statistics_by_kernels_of_ours_are_exact_far_from_the_running_ones():
+    inputs, norm = drawn(6, 8, 16, 16, dtype=torch.float32) + 1000, frozen_norm(8, torch.float32)
+    _, (mean, var) = norm_with_statistics(norm, inputs.contiguous(memory_format=torch.channels_last), 2, native=True)
+    exact = group_statistics(inputs.double(), 2)
+    assert torch.allclose(mean.double(), exact[0], rtol=1e-6)
+    assert torch.allclose(var.double(), exact[1], rtol=1e-3)
+
+
+def test_a_norm_that_does_not_suit_is_left_to_torch():
+    norm, inputs = frozen_norm(6), drawn(2, 6, 3, 3)  # channels that fill no vector, and the usual layout
+    output, _ = norm_with_statistics(norm, inputs, 1, native=True)
+    assert torch.equal(output, norm(inputs))
 
 
 def test_group_statistics_are_those_of_each_group_alone():

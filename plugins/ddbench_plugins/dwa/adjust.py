@@ -17,7 +17,7 @@ from torch.func import functional_call
 from torch.nn.functional import cross_entropy
 
 from ddbench.kit import apply_views, draw_views
-from ddbench.training.precision import autocast
+from ddbench.training.precision import autocast, memory_format, suited
 
 if TYPE_CHECKING:
     from ddbench import Context, Precision
@@ -90,17 +90,22 @@ def ascend(
         precision: Of convolutions and matrix products.
     """
     carried = torch.zeros_like(torch.cat([part.images for part in shown]))
-    for _ in range(options.steps):
-        with autocast(precision, carried.device):
-            gradient, of_images = loss_gradient(network, theta, shown)
-        length = options.rho / options.steps
-        scale = length / (global_norm(gradient) + TINY) if options.normalize == "global_l2" else length
-        theta = _moved(theta, gradient, scale)
-        carried += of_images
+    layout = memory_format(precision)
+    theta = {name: values.contiguous(memory_format=layout) if values.ndim == 4 else values for name, values in theta.items()}
+    with suited(network, precision, carried.device):
+        for _ in range(options.steps):
+            with autocast(precision, carried.device):
+                gradient, of_images = loss_gradient(network, theta, shown, layout=layout)
+            length = options.rho / options.steps
+            scale = length / (global_norm(gradient) + TINY) if options.normalize == "global_l2" else length
+            theta = _moved(theta, gradient, scale)
+            carried += of_images
     return theta, carried
 
 
-def loss_gradient(network: nn.Module, theta: Weights, shown: Sequence[Shown]) -> tuple[Weights, Tensor]:
+def loss_gradient(
+    network: nn.Module, theta: Weights, shown: Sequence[Shown], *, layout: torch.memory_format = torch.contiguous_format
+) -> tuple[Weights, Tensor]:
     """Return the gradient of the mean cross entropy over all that is shown: for every parameter, and for the images."""
     count = sum(len(part.labels) for part in shown)
     gradient: list[Tensor] = []
@@ -108,7 +113,7 @@ def loss_gradient(network: nn.Module, theta: Weights, shown: Sequence[Shown]) ->
     for part in shown:
         leaves = {name: values.detach().requires_grad_() for name, values in theta.items()}
         images = part.images.detach().requires_grad_()
-        logits = functional_call(network, leaves, (apply_views(images, part.view),))
+        logits = functional_call(network, leaves, (apply_views(images, part.view).contiguous(memory_format=layout),))
         loss = cross_entropy(logits.to(images.dtype), part.labels, reduction="sum") / count
         *grads, of_part = torch.autograd.grad(loss, [*leaves.values(), images], allow_unused=True, materialize_grads=True)
         gradient = list(torch._foreach_add(gradient, grads)) if gradient else grads  # noqa: SLF001 - torch's one name for it

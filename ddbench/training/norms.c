@@ -1,5 +1,6 @@
-/* Instance norm of channels-last images, with the rectifier and the 2x2 average pooling that may follow it, in one pass over an
-   image that stays in the processor's cache. Images are (N, H, W, C), with C a multiple of NORM_LANES.
+/* Norms of channels-last images, in few passes over an image that stays in the processor's cache: instance norm, with the rectifier
+   and the 2x2 average pooling that may follow it; and a frozen batch norm that tells the statistics of what it is given. Images are
+   (N, H, W, C), with C a multiple of LANES.
 
    Sums are taken row by row and then over rows, so that rounding grows with the root of an image's side; they and their order
    depend on the image alone. */
@@ -35,10 +36,10 @@ static job job_of(const long *shape, int rectify, int halve)
 }
 
 /* What numbers of channels must be multiples of. */
-long norm_lanes(void) { return LANES; }
+long norms_lanes(void) { return LANES; }
 
 /* How much room for sums each thread needs. */
-long norm_room(long channels) { return 4 * channels; }
+long norms_room(long channels) { return 4 * channels; }
 
 /* Values of `row` added to `total` and set to 0. */
 static void add_row(REAL *row, REAL *total, long channels)
@@ -49,13 +50,13 @@ static void add_row(REAL *row, REAL *total, long channels)
     }
 }
 
-/* Mean and reciprocal standard deviation of each channel of one image. */
-static void moments(const REAL *image, job j, REAL eps, REAL *mean, REAL *scale, REAL *row)
+/* Mean and biased variance of each channel of one image. */
+static void moments(const REAL *image, job j, REAL *mean, REAL *variance, REAL *row)
 {
     REAL count = (REAL)(j.height * j.width);
     memset(row, 0, j.channels * sizeof(REAL));
     memset(mean, 0, j.channels * sizeof(REAL));
-    memset(scale, 0, j.channels * sizeof(REAL));
+    memset(variance, 0, j.channels * sizeof(REAL));
     for (long y = 0; y < j.height; y++) {
         for (long x = 0; x < j.width; x++)
             for (long c = 0; c < j.channels; c += LANES) store(row + c, load(row + c) + load(image + (y * j.width + x) * j.channels + c));
@@ -68,9 +69,9 @@ static void moments(const REAL *image, job j, REAL eps, REAL *mean, REAL *scale,
                 vector off = load(image + (y * j.width + x) * j.channels + c) - load(mean + c);
                 store(row + c, load(row + c) + off * off);
             }
-        add_row(row, scale, j.channels);
+        add_row(row, variance, j.channels);
     }
-    for (long c = 0; c < j.channels; c++) scale[c] = 1 / __builtin_sqrt(scale[c] / count + eps);
+    for (long c = 0; c < j.channels; c++) variance[c] /= count;
 }
 
 /* `value` where `deciding` is above 0, and 0 elsewhere. */
@@ -83,7 +84,7 @@ static inline vector where_above(vector deciding, vector value)
 static inline vector rectified(vector value, int rectify) { return rectify ? where_above(value, value) : value; }
 
 /* Outputs, and `mean` and `scale` (N, C) for the way back. */
-void norm_forward(const REAL *images, const REAL *weight, const REAL *bias, double eps, REAL *outputs, REAL *mean, REAL *scale,
+void instance_forward(const REAL *images, const REAL *weight, const REAL *bias, double eps, REAL *outputs, REAL *mean, REAL *scale,
                   const long *shape, int rectify, int halve, REAL *room, int threads)
 {
     job j = job_of(shape, rectify, halve);
@@ -91,9 +92,10 @@ void norm_forward(const REAL *images, const REAL *weight, const REAL *bias, doub
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (long n = 0; n < j.images; n++) {
         const REAL *image = images + n * pixels;
-        REAL *mine = room + omp_get_thread_num() * norm_room(j.channels), *slope = mine + j.channels, *offset = slope + j.channels;
+        REAL *mine = room + omp_get_thread_num() * norms_room(j.channels), *slope = mine + j.channels, *offset = slope + j.channels;
         REAL *m = mean + n * j.channels, *s = scale + n * j.channels;
-        moments(image, j, (REAL)eps, m, s, mine);
+        moments(image, j, m, s, mine);
+        for (long c = 0; c < j.channels; c++) s[c] = 1 / __builtin_sqrt(s[c] + (REAL)eps);
         for (long c = 0; c < j.channels; c++) slope[c] = s[c] * weight[c], offset[c] = bias[c] - m[c] * slope[c];
         REAL *to = outputs + n * (halve ? pixels / 4 : pixels);
         if (!halve)
@@ -125,7 +127,7 @@ static inline vector arriving(const REAL *image, const REAL *gradient, job j, lo
 }
 
 /* Gradients of the images, and of weight and bias for each image (N, C). */
-void norm_backward(const REAL *images, const REAL *weight, const REAL *bias, const REAL *mean, const REAL *scale, const REAL *gradients,
+void instance_backward(const REAL *images, const REAL *weight, const REAL *bias, const REAL *mean, const REAL *scale, const REAL *gradients,
                    REAL *to, REAL *of_weight, REAL *of_bias, const long *shape, int rectify, int halve, REAL *room, int threads)
 {
     job j = job_of(shape, rectify, halve);
@@ -134,7 +136,7 @@ void norm_backward(const REAL *images, const REAL *weight, const REAL *bias, con
     for (long n = 0; n < j.images; n++) {
         const REAL *image = images + n * pixels, *m = mean + n * j.channels, *s = scale + n * j.channels;
         const REAL *gradient = gradients + n * (halve ? pixels / 4 : pixels);
-        REAL *mine = room + omp_get_thread_num() * norm_room(j.channels), *other = mine + j.channels;
+        REAL *mine = room + omp_get_thread_num() * norms_room(j.channels), *other = mine + j.channels;
         REAL *slope = other + j.channels, *offset = slope + j.channels, *back = to + n * pixels;
         REAL *gw = of_weight + n * j.channels, *gb = of_bias + n * j.channels;
         for (long c = 0; c < j.channels; c++) {
@@ -165,5 +167,36 @@ void norm_backward(const REAL *images, const REAL *weight, const REAL *bias, con
                     vector off = load(image + (y * j.width + x) * j.channels + c) - load(m + c);
                     store(back + (y * j.width + x) * j.channels + c, a * g - load(mine + c) - off * load(other + c));
                 }
+    }
+}
+
+/* Outputs slope * x + offset, and mean and biased variance of each image's channels (N, C). */
+void frozen_forward(const REAL *images, const REAL *slope, const REAL *offset, REAL *outputs, REAL *mean, REAL *variance,
+                    const long *shape, REAL *room, int threads)
+{
+    job j = job_of(shape, 0, 0);
+    long pixels = j.height * j.width * j.channels;
+#pragma omp parallel for num_threads(threads) schedule(static)
+    for (long n = 0; n < j.images; n++) {
+        const REAL *image = images + n * pixels;
+        moments(image, j, mean + n * j.channels, variance + n * j.channels, room + omp_get_thread_num() * norms_room(j.channels));
+        for (long p = 0; p < pixels; p += j.channels)
+            for (long c = 0; c < j.channels; c += LANES)
+                store(outputs + n * pixels + p + c, load(image + p + c) * load(slope + c) + load(offset + c));
+    }
+}
+
+/* Gradients of the images: slope * g of the outputs, and along * x + level of the statistics of each of `groups` equal groups. */
+void frozen_backward(const REAL *images, const REAL *gradients, const REAL *slope, const REAL *along, const REAL *level, REAL *to,
+                     const long *shape, long groups, int threads)
+{
+    job j = job_of(shape, 0, 0);
+    long pixels = j.height * j.width * j.channels;
+#pragma omp parallel for num_threads(threads) schedule(static)
+    for (long n = 0; n < j.images; n++) {
+        const REAL *a = along + n / (j.images / groups) * j.channels, *l = level + n / (j.images / groups) * j.channels;
+        for (long p = n * pixels; p < (n + 1) * pixels; p += j.channels)
+            for (long c = 0; c < j.channels; c += LANES)
+                store(to + p + c, load(slope + c) * load(gradients + p + c) + (load(a + c) * load(images + p + c) + load(l + c)));
     }
 }

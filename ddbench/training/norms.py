@@ -1,0 +1,112 @@
+"""The C source of norms, as torch's tensors need it."""
+
+from __future__ import annotations
+
+import ctypes
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from ddbench.training.native import REALS, library
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+SOURCE = Path(__file__).with_suffix(".c")
+
+
+def suits(images: Tensor, weight: Tensor) -> bool:
+    """Return whether images are normed here: float32 or float64 in channels-last, of a number of channels that fills vectors."""
+    known = images.device.type == "cpu" and images.dtype in REALS and weight.dtype == images.dtype
+    if not known or images.ndim != 4 or len(images) == 0:
+        return False
+    return images.is_contiguous(memory_format=torch.channels_last) and images.shape[1] % lanes(images.dtype) == 0
+
+
+@lru_cache
+def lanes(dtype: torch.dtype) -> int:
+    """Return what the number of channels must be a multiple of.
+
+    Raises:
+        BadRequest: The library cannot be compiled here.
+    """
+    found: int = norms(dtype).norms_lanes()
+    return found
+
+
+@lru_cache
+def norms(dtype: torch.dtype) -> ctypes.CDLL:
+    """Return the library for a dtype.
+
+    Raises:
+        BadRequest: It cannot be compiled here.
+    """
+    native = library(SOURCE, f"-DREAL={REALS[dtype]}")
+    pointer, long, number = ctypes.c_void_p, ctypes.c_long, ctypes.c_int
+    ends: list[Any] = [number, number, pointer, number]
+    takes: dict[str, list[Any]] = {
+        "instance_forward": [*[pointer] * 3, ctypes.c_double, *[pointer] * 4, *ends],
+        "instance_backward": [*[pointer] * 10, *ends],
+        "frozen_forward": [*[pointer] * 8, number],
+        "frozen_backward": [*[pointer] * 7, long, number],
+    }
+    for name, types in takes.items():
+        function = getattr(native, name)
+        function.argtypes, function.restype = types, None
+    native.norms_lanes.restype, native.norms_room.restype, native.norms_room.argtypes = long, long, [long]
+    return native
+
+
+def frozen(images: Tensor, slope: Tensor, offset: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return slope * x + offset, (N, C, H, W) in channels-last; and mean and biased variance of each image's channels, (N, C).
+
+    Args:
+        images: float32 or float64 (N, C, H, W), as `suits` has them.
+        slope: (C,)
+        offset: (C,)
+    """
+    outputs = torch.empty_like(images, memory_format=torch.channels_last)
+    mean, variance = images.new_empty((2, *images.shape[:2]))
+    room, threads = rooms(images)
+    norms(images.dtype).frozen_forward(
+        *(tensor.data_ptr() for tensor in (images, slope, offset, outputs, mean, variance)),
+        shape_of(images),
+        room.data_ptr(),
+        threads,
+    )
+    return outputs, mean, variance
+
+
+def frozen_gradient(images: Tensor, gradient: Tensor, slope: Tensor, of_statistics: tuple[Tensor, Tensor]) -> Tensor:
+    """Return slope * g + along * x + level, (N, C, H, W) in channels-last.
+
+    Args:
+        images: x, as `suits` has them.
+        gradient: g, of the outputs; in any layout.
+        slope: (C,)
+        of_statistics: along and level, (G, C) each: one row for each of G equal groups of images.
+    """
+    gradient = gradient.contiguous(memory_format=torch.channels_last)
+    along, level = of_statistics
+    found = torch.empty_like(images, memory_format=torch.channels_last)
+    norms(images.dtype).frozen_backward(
+        *(tensor.data_ptr() for tensor in (images, gradient, slope, along.contiguous(), level.contiguous(), found)),
+        shape_of(images),
+        len(along),
+        torch.get_num_threads(),
+    )
+    return found
+
+
+def rooms(images: Tensor) -> tuple[Tensor, int]:
+    """Return room for the sums of each thread, and how many threads there are."""
+    threads = torch.get_num_threads()
+    return images.new_empty(threads * norms(images.dtype).norms_room(images.shape[1])), threads
+
+
+def shape_of(images: Tensor) -> Any:
+    """Return N, H, W, C."""
+    count, channels, height, width = images.shape
+    return (ctypes.c_long * 4)(count, height, width, channels)
