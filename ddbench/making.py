@@ -25,7 +25,7 @@ from ddbench.heap import keep_freed
 from ddbench.networks import build
 from ddbench.seeding import generator_for
 from ddbench.stages import LabelsStage, TeacherStage, dataset_identity, network_identity
-from ddbench.training import winograd
+from ddbench.training import cpu_layers
 from ddbench.training.labels import StoredLabels, label_epochs, write_labels
 from ddbench.training.loop import RunSettings
 from ddbench.training.predict import predict_top1
@@ -186,7 +186,7 @@ def attainable(session: Session, precision: Precision) -> Precision:
     if not precision.native:
         return precision
     try:
-        winograd.panel(torch.float32)
+        cpu_layers.ready()
     except BadRequest as error:
         session.workspace.reporter.note(f"layers are torch's own: {error}")
         return replace(precision, native=False)

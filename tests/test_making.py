@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
-from ddbench import JobResult, NoOptions, Precision, Synthesizer, jobs_per_image_index
+from ddbench import JobResult, NoOptions, Precision, Synthesizer, jobs_per_image_index, making
 from ddbench.context import network_settings
-from ddbench.errors import PluginFailed, SpecialValue, TeacherMismatch
+from ddbench.errors import BadRequest, PluginFailed, SpecialValue, TeacherMismatch
 from ddbench.making import teacher
 from ddbench.testing import Bench
 
@@ -165,3 +167,19 @@ def test_a_teacher_for_other_classes_is_refused(tmp_path, monkeypatch):
     session.teachers.clear()
     with pytest.raises(TeacherMismatch, match="answers for"):
         teacher(session, bench.teacher())
+
+
+def test_a_stage_does_without_kernels_that_cannot_be_compiled_and_says_so(tmp_path, monkeypatch):
+    def refused():
+        raise BadRequest("there is no C compiler here")
+
+    wanted = Precision(channels_last=True, native=True)
+    notes = []
+    session = SimpleNamespace(workspace=SimpleNamespace(reporter=SimpleNamespace(note=notes.append)))
+    assert making.attainable(session, Precision()) == Precision()
+    monkeypatch.setattr(making.cpu_layers, "ready", lambda: None)
+    assert making.attainable(session, wanted) == wanted
+    assert notes == []
+    monkeypatch.setattr(making.cpu_layers, "ready", refused)
+    assert making.attainable(session, wanted) == Precision(channels_last=True)
+    assert notes == ["layers are torch's own: there is no C compiler here"]

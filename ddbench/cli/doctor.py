@@ -13,6 +13,7 @@ import typer
 
 from ddbench.cli import flags
 from ddbench.cli.output import columns, write, write_json
+from ddbench.errors import BadRequest
 
 if TYPE_CHECKING:
     from ddbench.settings import Settings
@@ -151,10 +152,22 @@ def _devices() -> Iterator[Check]:
             "device", "ok", f"{accelerator.type}, {torch.accelerator.device_count()}: {_abilities(device_abilities(accelerator))}"
         )
     yield _compiler()
+    yield _kernels()
 
 
 def _abilities(abilities: "Abilities") -> str:
     return f"{'bf16 in hardware' if abilities.bf16 else 'no bf16 in hardware'}, {'can' if abilities.compiler else 'cannot'} compile"
+
+
+def _kernels() -> Check:
+    """Compile what a CPU's fast layers need, as a run would, and say whether that went well."""
+    from ddbench.training import cpu_layers
+
+    try:
+        cpu_layers.ready()
+    except BadRequest as error:
+        return Check("kernels", "note", f"{error}; layers are torch's own")
+    return Check("kernels", "ok", "fast layers for a CPU are compiled")
 
 
 def _compiler() -> Check:

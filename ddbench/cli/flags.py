@@ -77,7 +77,9 @@ DeviceFlag = Annotated[str, typer.Option("--device", help="auto, cpu, or a devic
 
 PrecisionFlag = Annotated[Precision, typer.Option("--precision", help="Arithmetic of convolutions and matrix products.")]
 
-CompileFlag = Annotated[Compile, typer.Option("--compile", help="Compile where the work outlasts the compiling.")]
+CompileFlag = Annotated[
+    Compile, typer.Option("--compile", help="Compile where the work outlasts the compiling; off leaves everything to torch.")
+]
 
 ThreadsFlag = Annotated[int | None, typer.Option("--threads", metavar="N", min=1, help="CPU threads.")]
 

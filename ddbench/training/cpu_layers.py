@@ -1,9 +1,10 @@
 """Layers that a CPU computes two or three times as fast as torch's own kernels do; what they give is the same.
 
-Two are matrix products: averaging 2×2 pixels in the usual layout, and the first convolution of a network, whose three channels or
-one leave a kernel for many channels idle. Where a stage's precision says so, others run kernels of ours: convolutions of many
-channels with 3×3 kernels (`ddbench.training.winograd`) and instance norm (`ddbench.training.instance_norm`). All are in float32 and
-uncompiled. Measured on two cores with AVX2, with 10 to 256 images of 8 to 64 pixels (`docs/performance.md`).
+In the usual layout two are matrix products: averaging 2×2 pixels, and the first convolution of a network, whose three channels or
+one leave a kernel for many channels idle. Where a stage's precision says so, in channels-last, kernels of ours run: first
+convolutions (`ddbench.training.few_channels`), those of many channels with 3×3 kernels (`.winograd`) and instance norm
+(`.instance_norm`). All are in float32 and uncompiled. Measured on two cores with AVX2, with 10 to 256 images of 8 to 64 pixels
+(`docs/performance.md`).
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ddbench.training import norms, winograd
+from ddbench.training import few_channels, norms, winograd
+from ddbench.training.few_channels import Window
 from ddbench.training.instance_norm import After, normed
 from ddbench.training.native import REALS
 from ddbench.training.winograd import convolved
@@ -49,9 +51,8 @@ class FewChannels(nn.Conv2d):
     """`nn.Conv2d` on images that no gradient is asked of: the pixels under the kernel, laid out once, times the weights."""
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return float (N, K, H', W') in the images' layout: the convolution."""
-        last = _suits(images, torch.channels_last) and not images.is_contiguous()
-        if images.requires_grad or not (last or _suits(images)):
+        """Return float (N, K, H', W'): the convolution."""
+        if images.requires_grad or not _suits(images):
             return super().forward(images)
         down, across = (int(pad) for pad in self.padding)
         windows = F.pad(images, (across, across, down, down))
@@ -59,7 +60,18 @@ class FewChannels(nn.Conv2d):
             windows = windows.unfold(axis, size, stride)
         if windows.numel() * windows.itemsize > COLUMNS_BYTES:
             return super().forward(images)
-        return (_product_last if last else _product)(windows, self.weight, self.bias)
+        return _product(windows, self.weight, self.bias)
+
+
+class FewChannelsLast(nn.Conv2d):
+    """The same in channels-last, by a kernel of ours."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return float (N, K, H', W'): the convolution."""
+        if not few_channels.suits(images, self.weight):
+            return super().forward(images)
+        down, across = (int(pad) for pad in self.padding)
+        return few_channels.convolved(images, self.weight, self.bias, Window(_pair(self.stride), (down, across)))
 
 
 class Winograd(nn.Conv2d):
@@ -106,10 +118,20 @@ class Chain(nn.Sequential):
 OF_TORCH: dict[type[nn.Module], type[nn.Module]] = {
     Halving: nn.AvgPool2d,
     FewChannels: nn.Conv2d,
+    FewChannelsLast: nn.Conv2d,
     Winograd: nn.Conv2d,
     InstanceNorm: nn.GroupNorm,
     Chain: nn.Sequential,
 }
+
+
+def ready() -> None:
+    """Compile the kernels that layers need in float32, unless that was done before.
+
+    Raises:
+        BadRequest: They cannot be compiled here.
+    """
+    winograd.panel(torch.float32), norms.lanes(torch.float32), few_channels.panel(torch.float32)
 
 
 def with_cpu_layers(network: nn.Module, *, native: bool = False) -> nn.Module:
@@ -153,7 +175,7 @@ def _kind_of(layer: nn.Module, *, native: bool) -> type[nn.Module] | None:
     if type(layer) is nn.AvgPool2d and _halves(layer):
         return Halving
     if type(layer) is nn.Conv2d and _has_few_channels(layer):
-        return FewChannels
+        return FewChannelsLast if native and _fills_panels(layer) else FewChannels
     if native and type(layer) is nn.Conv2d and _has_tiles(layer):
         return Winograd
     if native and type(layer) is nn.GroupNorm and layer.num_groups == layer.num_channels and layer.affine:
@@ -178,6 +200,21 @@ def _has_few_channels(layer: nn.Conv2d) -> bool:
     return plain and layer.groups == 1 and layer.in_channels <= FEW_CHANNELS and layer.kernel_size != (1, 1)
 
 
+def _fills_panels(layer: nn.Conv2d) -> bool:
+    """Return whether a convolution of few channels makes enough of them for a kernel of ours."""
+    dtype = layer.weight.dtype
+    return (
+        dtype in REALS
+        and layer.out_channels % few_channels.panel(dtype) == 0
+        and layer.weight[0].numel() <= few_channels.most_taps(dtype)
+    )
+
+
+def _pair(values: tuple[int, ...]) -> tuple[int, int]:
+    first, second = values
+    return first, second
+
+
 def _has_tiles(layer: nn.Conv2d) -> bool:
     plain = layer.padding_mode == "zeros" and layer.groups == 1 and layer.dilation == layer.stride == (1, 1)
     if not plain or layer.kernel_size != (3, 3) or layer.padding not in {(1, 1), "same"} or layer.weight.dtype not in REALS:
@@ -185,9 +222,9 @@ def _has_tiles(layer: nn.Conv2d) -> bool:
     return all(channels % winograd.panel(layer.weight.dtype) == 0 for channels in (layer.in_channels, layer.out_channels))
 
 
-def _suits(images: Tensor, layout: torch.memory_format = torch.contiguous_format) -> bool:
+def _suits(images: Tensor) -> bool:
     known = images.device.type == "cpu" and images.dtype in REALS
-    return known and images.ndim == 4 and len(images) > 0 and images.is_contiguous(memory_format=layout)
+    return known and images.ndim == 4 and len(images) > 0 and images.is_contiguous()
 
 
 def _product(windows: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -197,15 +234,6 @@ def _product(windows: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     weights = weight.flatten(1).expand(len(windows), -1, -1)
     found = torch.bmm(weights, columns) if bias is None else torch.baddbmm(bias[:, None], weights, columns)
     return found.view(len(windows), -1, *place)
-
-
-def _product_last(windows: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """Return the same in channels-last, from windows of images in channels-last."""
-    count, _, height, width = windows.shape[:4]
-    columns = windows.permute(0, 2, 3, 4, 5, 1).reshape(count * height * width, weight[0].numel())
-    weights = weight.permute(2, 3, 1, 0).flatten(0, 2)
-    found = columns @ weights if bias is None else torch.addmm(bias, columns, weights)
-    return found.view(count, height, width, -1).permute(0, 3, 1, 2)
 
 
 def _halved(images: Tensor) -> Tensor:

@@ -73,6 +73,7 @@ def _forward(images: Tensor, weight: Tensor, bias: Tensor, after: After) -> tupl
     outputs = torch.empty((count, channels, *sides), dtype=images.dtype, memory_format=torch.channels_last)
     mean, scale = images.new_empty((2, count, channels))
     room, threads = rooms(images)
+    weight, bias = weight.contiguous(), bias.contiguous()
     native.instance_forward(
         *(tensor.data_ptr() for tensor in (images, weight, bias)),
         after.eps,
@@ -90,6 +91,7 @@ def _backward(
     inputs: tuple[Tensor, Tensor, Tensor], moments: tuple[Tensor, Tensor], gradient: Tensor, after: After
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return the gradients of images, and of weight and bias image by image (N, C)."""
+    inputs = (inputs[0], inputs[1].contiguous(), inputs[2].contiguous())
     images, _, _ = inputs
     native, (count, channels) = norms(images.dtype), images.shape[:2]
     gradient = gradient.contiguous(memory_format=torch.channels_last)

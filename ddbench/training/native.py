@@ -54,7 +54,7 @@ def library(source: Path, *options: str) -> ctypes.CDLL:
     """
     command = compiler()
     if command is None:
-        raise BadRequest("there is no C compiler here; install gcc, or run with --compile off")
+        raise BadRequest("there is no C compiler here that knows OpenMP; gcc is one")
     name = f"{source.stem}-{_key(command, source, options)}.so"
     told = []
     for folder in _folders():
@@ -65,7 +65,7 @@ def library(source: Path, *options: str) -> ctypes.CDLL:
             return ctypes.CDLL(str(folder / name))
         except (OSError, subprocess.SubprocessError) as error:
             told.append(_reason(error))
-    raise BadRequest(f"{source.name} could not be compiled ({'; '.join(dict.fromkeys(told))}); run with --compile off")
+    raise BadRequest(f"{source.name} could not be compiled ({'; '.join(dict.fromkeys(told))}); --compile off does without")
 
 
 def _folders() -> Iterator[Path]:
@@ -82,7 +82,8 @@ def _own_folder() -> Path:
 def _key(command: str, source: Path, options: tuple[str, ...]) -> str:
     """Return a hash of all that decides the library: a home directory may serve machines of several kinds."""
     path = Path(command).resolve()
-    parts = [source.read_bytes(), "\n".join((*OPTIONS, *options)), str(path), path.stat().st_mtime_ns, _processor(), *_openmp()]
+    sources = [source.read_bytes(), *(header.read_bytes() for header in sorted(source.parent.glob("*.h")))]
+    parts = [*sources, (*OPTIONS, *options), str(path), path.stat().st_mtime_ns, _processor(), *_openmp()]
     return hashlib.sha256("\n\n".join(map(repr, parts)).encode()).hexdigest()[:20]
 
 

@@ -5,24 +5,7 @@
    Sums are taken row by row and then over rows, so that rounding grows with the root of an image's side; they and their order
    depend on the image alone. */
 
-#include <omp.h>
-#include <string.h>
-
-#ifndef REAL
-#define REAL float
-#endif
-#ifdef __AVX512F__
-#define VECTOR_BYTES 64
-#else
-#define VECTOR_BYTES 32
-#endif
-#define LANES ((long)(VECTOR_BYTES / sizeof(REAL)))
-
-typedef REAL vector __attribute__((vector_size(VECTOR_BYTES)));
-typedef REAL loose __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(REAL)), may_alias));
-
-static inline vector load(const REAL *from) { return *(const loose *)from; }
-static inline void store(REAL *to, vector value) { *(loose *)to = value; }
+#include "vectors.h"
 
 typedef struct {
     long images, height, width, channels;

@@ -89,10 +89,10 @@ def frozen_gradient(images: Tensor, gradient: Tensor, slope: Tensor, of_statisti
         of_statistics: along and level, (G, C) each: one row for each of G equal groups of images.
     """
     gradient = gradient.contiguous(memory_format=torch.channels_last)
-    along, level = of_statistics
+    along, level = (values.contiguous() for values in of_statistics)
     found = torch.empty_like(images, memory_format=torch.channels_last)
     norms(images.dtype).frozen_backward(
-        *(tensor.data_ptr() for tensor in (images, gradient, slope, along.contiguous(), level.contiguous(), found)),
+        *(tensor.data_ptr() for tensor in (images, gradient, slope, along, level, found)),
         shape_of(images),
         len(along),
         torch.get_num_threads(),

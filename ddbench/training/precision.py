@@ -48,7 +48,10 @@ BF16_WORTH_S = {"cpu": 30.0, "gpu": 3.0}
 """Seconds that bf16 must save before its rounding is accepted, by kind of device: a GPU's seconds do as much as a CPU's minutes."""
 
 LAYOUT_WORTH_S = {"cpu": 10.0, "gpu": 1.0}
-"""Seconds that another layout or kernels of ours must save, which change rounding in float32 alone."""
+"""Seconds that another layout must save, which changes rounding in float32 alone."""
+
+NATIVE_WORTH_S = 0.5
+"""The same for kernels of ours, which are loaded, and once on a machine compiled."""
 
 
 @dataclass(frozen=True)
@@ -266,7 +269,7 @@ def _seconds(way: Precision, work: Work, able: Abilities) -> float:
 
 def _cost(way: Precision, work: Work, able: Abilities) -> float:
     """Return the nominal seconds of work done in a way, and what leaving the plainest way must be worth."""
-    layout = LAYOUT_WORTH_S[able.kind] * ((way.channels_last or way.native) and not way.compile)
+    layout = NATIVE_WORTH_S if way.native else LAYOUT_WORTH_S[able.kind] * (way.channels_last and not way.compile)
     rounding = BF16_WORTH_S[able.kind] if way.dtype == "bf16" else layout
     compiling = COMPILE_OF.get((able.kind, work.layers), COMPILE_S) * way.compile
     return _seconds(way, work, able) + rounding + 2 * compiling

@@ -6,35 +6,18 @@
    taken back (AT). With P = 5/8 and Q = 3/2 all constants but G's are exact, and the rounding is half of that with 1 and 2.
    Lavin & Gray, 2016 (arXiv:1509.09308); points as in Barabasz et al., 2020 (arXiv:1803.10986).
 
-   Images and outputs are channels-last: (N, H, W, C), with C a multiple of PANEL. Values of a tile lie 36 apart in memory blocks
-   of (tiles, channels). Every sum is taken in an order that depends on the shapes alone, never on the number of threads. */
+   Images and outputs are channels-last: (N, H, W, C), with C a multiple of PANEL. Values at one point lie together, as a block
+   (tiles, channels). Every sum is taken in an order that depends on the shapes alone, never on the number of threads. */
 
-#include <omp.h>
-#include <string.h>
+#include "vectors.h"
 
-#ifndef REAL
-#define REAL float
-#endif
-#ifdef __AVX512F__
-#define VECTOR_BYTES 64
-#define ROWS 12
-#else
-#define VECTOR_BYTES 32
-#define ROWS 6
-#endif
-#define LANES ((long)(VECTOR_BYTES / sizeof(REAL)))
+#define ROWS (VECTOR_BYTES == 64 ? 12 : 6) /* of a product at once: as many sums as there are registers for */
 #define PANEL (2 * LANES)
 #define POINTS 36
 #define APART (64 / (long)sizeof(REAL)) /* blocks are a cache line further apart, or all of a tile's values share one set */
 
-typedef REAL vector __attribute__((vector_size(VECTOR_BYTES)));
-typedef REAL loose __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(REAL)), may_alias));
-
 static const REAL P = 0.625, P2 = 0.390625, P3 = 0.244140625, Q = 1.5, Q2 = 2.25, Q3 = 3.375;
 static const REAL PQ = 0.390625 * 2.25, SUM = 0.390625 + 2.25;
-
-static inline vector load(const REAL *from) { return *(const loose *)from; }
-static inline void store(REAL *to, vector value) { *(loose *)to = value; }
 
 /* BT: six values of an image to those at the points. */
 static inline void of_image(const vector a[6], vector to[6])

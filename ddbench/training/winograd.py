@@ -153,12 +153,12 @@ def _convolve(images: Tensor, weight: Tensor, bias: Tensor | None, *, turned: bo
     made = weight.shape[1 if turned else 0]
     at_once = _at_once(images, made)
     room = images.new_empty(native.winograd_room(at_once, summed, made))
-    values = _kernels(weight, turned=turned)
+    values, bias = _kernels(weight, turned=turned), None if bias is None else bias.contiguous()
     outputs = torch.empty((count, made, height, width), dtype=images.dtype, memory_format=torch.channels_last)
     native.winograd_convolve(
         images.data_ptr(),
         values.data_ptr(),
-        None if bias is None else bias.contiguous().data_ptr(),
+        None if bias is None else bias.data_ptr(),
         outputs.data_ptr(),
         _longs(count, height, width),
         summed,

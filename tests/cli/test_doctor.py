@@ -60,3 +60,17 @@ def test_a_torch_that_cannot_be_imported_is_a_problem(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "torch", None)
     (check,) = module._devices()
     assert check.status == "problem"
+
+
+def test_kernels_that_cannot_be_compiled_are_a_note(monkeypatch):
+    from ddbench.errors import BadRequest
+    from ddbench.training import cpu_layers
+
+    monkeypatch.setattr(cpu_layers, "ready", lambda: None)
+    assert module._kernels().status == "ok"
+
+    def refused():
+        raise BadRequest("there is no C compiler here")
+
+    monkeypatch.setattr(cpu_layers, "ready", refused)
+    assert module._kernels() == Check("kernels", "note", "there is no C compiler here; layers are torch's own")

@@ -95,7 +95,7 @@ def test_without_a_compiler_there_is_no_library(cache, source, monkeypatch, tmp_
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("CC", raising=False)
     assert native.compiler() is None
-    with pytest.raises(BadRequest, match="no C compiler here; install gcc, or run with --compile off"):
+    with pytest.raises(BadRequest, match="no C compiler here that knows OpenMP; gcc is one"):
         native.library(source)
 
 

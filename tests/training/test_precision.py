@@ -96,7 +96,7 @@ def test_kernels_of_ours_run_where_the_processor_has_no_bf16(layers):
     assert not _resolve(minutes, able, compile="on").precision.native
     assert not _resolve(minutes, replace(able, native=False)).precision.native
     assert not _resolve(minutes, able=GPU).precision.native
-    assert _resolve(replace(DIGITS, layers=layers), able).precision == Precision()
+    assert _resolve(Work(2e10, 100, layers), able).precision == Precision()
 
 
 def test_what_is_estimated_is_the_way_that_runs():

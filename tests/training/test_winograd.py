@@ -46,6 +46,28 @@ def test_values_and_gradients_are_those_of_the_convolution(shape, bias):
         torch.testing.assert_close(mine, theirs, atol=1e-11, rtol=0)
 
 
+@pytest.mark.parametrize("width", [32, 64])
+def test_vectors_of_any_width_give_the_convolution(width, monkeypatch):
+    """A compiler makes two vectors of one that the processor has not, so that both widths are tested anywhere."""
+    library = native.library
+    monkeypatch.setattr(winograd, "library", lambda source, *options: library(source, *options, f"-DVECTOR_BYTES={width}"))
+    winograd.panel.cache_clear()
+    winograd._native.cache_clear()
+    try:
+        assert panel(torch.float32) == width // 2
+        images, weight, bias = (tensor.requires_grad_() for tensor in _pair((5, 9, 6), 64, 64, torch.float32))
+        found, expected = convolved(images, weight, bias), F.conv2d(images, weight, bias, padding=1)
+        torch.testing.assert_close(found, expected, atol=3e-5, rtol=0)
+        upstream = torch.randn_like(expected)
+        gradients = (torch.autograd.grad(outputs, (images, weight, bias), upstream) for outputs in (found, expected))
+        for mine, theirs in zip(*gradients, strict=True):
+            torch.testing.assert_close(mine, theirs, atol=3e-4, rtol=1e-4)
+    finally:
+        monkeypatch.undo()
+        winograd.panel.cache_clear()
+        winograd._native.cache_clear()
+
+
 def test_turned_kernels_take_gradients_back():
     weight = _pair((2, 6, 9), _wide(), _wide(2))[1]
     gradient = torch.randn(2, _wide(2), 6, 9, dtype=torch.float64)

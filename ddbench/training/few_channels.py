@@ -1,0 +1,143 @@
+"""Convolutions of images of few channels on a CPU, in channels-last; the arithmetic is in `few_channels.c`."""
+
+from __future__ import annotations
+
+import ctypes
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch.nn.grad import conv2d_weight
+
+from ddbench.training.native import REALS, library
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+SOURCE = Path(__file__).with_suffix(".c")
+
+
+class Window(NamedTuple):
+    """How a kernel moves over images, down and across."""
+
+    stride: tuple[int, int]
+    padding: tuple[int, int]
+
+
+def suits(images: Tensor, weight: Tensor) -> bool:
+    """Return whether images are convolved here: float32 or float64 in channels-last, and no gradient asked of them."""
+    known = images.device.type == "cpu" and images.dtype in REALS and weight.dtype == images.dtype
+    if not known or images.requires_grad or images.ndim != 4 or len(images) == 0 or weight.device != images.device:
+        return False
+    return images.is_contiguous(memory_format=torch.channels_last)
+
+
+@lru_cache
+def panel(dtype: torch.dtype) -> int:
+    """Return what the number of channels that are made must be a multiple of.
+
+    Raises:
+        BadRequest: The library cannot be compiled here.
+    """
+    found: int = _native(dtype).few_panel()
+    return found
+
+
+@lru_cache
+def most_taps(dtype: torch.dtype) -> int:
+    """Return how many values a kernel may have."""
+    found: int = _native(dtype).few_most_taps()
+    return found
+
+
+def convolved(images: Tensor, weight: Tensor, bias: Tensor | None, window: Window) -> Tensor:
+    """Return (N, K, H', W') in channels-last: the convolution.
+
+    Args:
+        images: float32 or float64 (N, C, H, W), as `suits` has them.
+        weight: (K, C, h, w); K a multiple of `panel`, C h w at most `most_taps`.
+        bias: (K,), or None.
+        window: Strides and padding.
+    """
+    found: Tensor = _Convolved.apply(images, weight, bias, window)
+    return found
+
+
+class _Convolved(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, images: Tensor, weight: Tensor, bias: Tensor | None, window: Window) -> Tensor:
+        ctx.save_for_backward(images, weight)
+        ctx.window = window
+        return _convolve(images, weight, bias, window)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[None, Tensor | None, Tensor | None, None]:
+        """dL/dw is the sum over outputs of their gradient times what the kernel saw there."""
+        images, weight = ctx.saved_tensors
+        (gradient,), (_, of_weight, of_bias, _), window = grads, ctx.needs_input_grad, ctx.window
+        found = None
+        if of_weight and torch.is_grad_enabled():  # gradients of gradients are asked for
+            found = conv2d_weight(images, weight.shape, gradient, *window)  # type: ignore[no-untyped-call]  # torch's own
+        elif of_weight:
+            found = _kernel_gradient(images, weight, gradient, window)
+        return None, found, gradient.sum((0, 2, 3)) if of_bias else None, None
+
+
+def _convolve(images: Tensor, weight: Tensor, bias: Tensor | None, window: Window) -> Tensor:
+    native, sides = _native(images.dtype), _sides(images, weight, window)
+    kernels = weight.detach().permute(2, 3, 1, 0).contiguous()
+    bias = None if bias is None else bias.contiguous()
+    outputs = torch.empty((len(images), len(weight), *sides), dtype=images.dtype, memory_format=torch.channels_last)
+    shape, threads = _shape(images, weight, window), torch.get_num_threads()
+    room = images.new_empty(threads * native.few_room(shape))
+    native.few_convolve(
+        images.data_ptr(),
+        kernels.data_ptr(),
+        None if bias is None else bias.data_ptr(),
+        outputs.data_ptr(),
+        shape,
+        room.data_ptr(),
+        threads,
+    )
+    return outputs
+
+
+def _kernel_gradient(images: Tensor, weight: Tensor, gradient: Tensor, window: Window) -> Tensor:
+    native, (made, channels, down, across) = _native(images.dtype), weight.shape
+    gradient = gradient.contiguous(memory_format=torch.channels_last)
+    blocks = images.new_empty((native.few_blocks(), down, across, channels, made))
+    shape, threads = _shape(images, weight, window), torch.get_num_threads()
+    room = images.new_empty(threads * native.few_room(shape))
+    native.few_kernel_gradient(*(tensor.data_ptr() for tensor in (images, gradient, blocks)), shape, room.data_ptr(), threads)
+    return blocks.sum(0).permute(3, 2, 0, 1)
+
+
+def _sides(images: Tensor, weight: Tensor, window: Window) -> tuple[int, int]:
+    """Return height and width of the outputs."""
+    (height, width), (down, across), (stride, padding) = images.shape[2:], weight.shape[2:], window
+    return (height + 2 * padding[0] - down) // stride[0] + 1, (width + 2 * padding[1] - across) // stride[1] + 1
+
+
+def _shape(images: Tensor, weight: Tensor, window: Window) -> Any:
+    (count, channels, height, width), (made, _, down, across) = images.shape, weight.shape
+    sizes = (count, height, width, channels, *_sides(images, weight, window), made, down, across, *window.stride, *window.padding)
+    return (ctypes.c_long * len(sizes))(*sizes)
+
+
+@lru_cache
+def _native(dtype: torch.dtype) -> ctypes.CDLL:
+    native = library(SOURCE, f"-DREAL={REALS[dtype]}")
+    pointer, long, number = ctypes.c_void_p, ctypes.c_long, ctypes.c_int
+    takes: dict[str, tuple[list[Any], Any]] = {
+        "few_panel": ([], long),
+        "few_blocks": ([], long),
+        "few_most_taps": ([], long),
+        "few_room": ([pointer], long),
+        "few_convolve": ([*[pointer] * 6, number], None),
+        "few_kernel_gradient": ([*[pointer] * 5, number], None),
+    }
+    for name, (types, gives) in takes.items():
+        function = getattr(native, name)
+        function.argtypes, function.restype = types, gives
+    return native
