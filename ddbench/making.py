@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -189,7 +189,7 @@ def attainable(session: Session, precision: Precision) -> Precision:
         cpu_layers.ready()
     except BadRequest as error:
         session.workspace.reporter.note(f"layers are torch's own: {error}")
-        return replace(precision, native=False)
+        return Precision()
     return precision
 
 

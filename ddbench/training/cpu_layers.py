@@ -131,7 +131,8 @@ def ready() -> None:
     Raises:
         BadRequest: They cannot be compiled here.
     """
-    winograd.panel(torch.float32), norms.lanes(torch.float32), few_channels.panel(torch.float32)
+    for compiled in (winograd.panel, norms.lanes, few_channels.panel):
+        compiled(torch.float32)
 
 
 def with_cpu_layers(network: nn.Module, *, native: bool = False) -> nn.Module:

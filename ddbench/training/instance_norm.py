@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 import torch.nn.functional as F
 
-from ddbench.training.norms import norms, rooms, shape_of
+from ddbench.training.norms import native_norms, rooms, shape_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -68,7 +68,7 @@ class _Normed(torch.autograd.Function):
 
 
 def _forward(images: Tensor, weight: Tensor, bias: Tensor, after: After) -> tuple[Tensor, Tensor, Tensor]:
-    native, (count, channels, height, width) = norms(images.dtype), images.shape
+    native, (count, channels, height, width) = native_norms(images.dtype), images.shape
     sides = (height // 2, width // 2) if after.halve else (height, width)
     outputs = torch.empty((count, channels, *sides), dtype=images.dtype, memory_format=torch.channels_last)
     mean, scale = images.new_empty((2, count, channels))
@@ -93,7 +93,7 @@ def _backward(
     """Return the gradients of images, and of weight and bias image by image (N, C)."""
     inputs = (inputs[0], inputs[1].contiguous(), inputs[2].contiguous())
     images, _, _ = inputs
-    native, (count, channels) = norms(images.dtype), images.shape[:2]
+    native, (count, channels) = native_norms(images.dtype), images.shape[:2]
     gradient = gradient.contiguous(memory_format=torch.channels_last)
     of_images = torch.empty_like(images, memory_format=torch.channels_last)
     of_weight, of_bias = images.new_empty((2, count, channels))

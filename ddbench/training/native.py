@@ -71,12 +71,13 @@ def library(source: Path, *options: str) -> ctypes.CDLL:
 def _folders() -> Iterator[Path]:
     """Give where libraries are kept: the user's cache directory, or a folder of this process where that cannot be written."""
     yield Path(platformdirs.user_cache_dir("ddbench", appauthor=False)) / "native"
-    yield _own_folder()
+    yield Path(_own_folder().name)
 
 
 @lru_cache
-def _own_folder() -> Path:
-    return Path(tempfile.mkdtemp(prefix="ddbench-native-"))
+def _own_folder() -> tempfile.TemporaryDirectory[str]:
+    """Return a folder that goes with the process."""
+    return tempfile.TemporaryDirectory(prefix="ddbench-native-")
 
 
 def _key(command: str, source: Path, options: tuple[str, ...]) -> str:

@@ -32,12 +32,12 @@ def lanes(dtype: torch.dtype) -> int:
     Raises:
         BadRequest: The library cannot be compiled here.
     """
-    found: int = norms(dtype).norms_lanes()
+    found: int = native_norms(dtype).norms_lanes()
     return found
 
 
 @lru_cache
-def norms(dtype: torch.dtype) -> ctypes.CDLL:
+def native_norms(dtype: torch.dtype) -> ctypes.CDLL:
     """Return the library for a dtype.
 
     Raises:
@@ -70,7 +70,7 @@ def frozen(images: Tensor, slope: Tensor, offset: Tensor) -> tuple[Tensor, Tenso
     outputs = torch.empty_like(images, memory_format=torch.channels_last)
     mean, variance = images.new_empty((2, *images.shape[:2]))
     room, threads = rooms(images)
-    norms(images.dtype).frozen_forward(
+    native_norms(images.dtype).frozen_forward(
         *(tensor.data_ptr() for tensor in (images, slope, offset, outputs, mean, variance)),
         shape_of(images),
         room.data_ptr(),
@@ -91,7 +91,7 @@ def frozen_gradient(images: Tensor, gradient: Tensor, slope: Tensor, of_statisti
     gradient = gradient.contiguous(memory_format=torch.channels_last)
     along, level = (values.contiguous() for values in of_statistics)
     found = torch.empty_like(images, memory_format=torch.channels_last)
-    norms(images.dtype).frozen_backward(
+    native_norms(images.dtype).frozen_backward(
         *(tensor.data_ptr() for tensor in (images, gradient, slope, along, level, found)),
         shape_of(images),
         len(along),
@@ -103,7 +103,7 @@ def frozen_gradient(images: Tensor, gradient: Tensor, slope: Tensor, of_statisti
 def rooms(images: Tensor) -> tuple[Tensor, int]:
     """Return room for the sums of each thread, and how many threads there are."""
     threads = torch.get_num_threads()
-    return images.new_empty(threads * norms(images.dtype).norms_room(images.shape[1])), threads
+    return images.new_empty(threads * native_norms(images.dtype).norms_room(images.shape[1])), threads
 
 
 def shape_of(images: Tensor) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import stat
+from pathlib import Path
 
 import platformdirs
 import pytest
@@ -70,7 +71,7 @@ def test_where_the_cache_cannot_be_written_a_process_compiles_for_itself(cache, 
     cache.parent.mkdir()
     cache.touch()  # a file where the folder should be
     assert native.library(source).number() == 1
-    assert len(_libraries(native._own_folder())) >= 1
+    assert len(_libraries(Path(native._own_folder().name))) >= 1
 
 
 @needs_compiler
