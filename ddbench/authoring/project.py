@@ -74,7 +74,7 @@ def run_command(names: Names) -> str:
         "evaluator": f"ddbench run random --evaluators {name}",
         "dataset": f"ddbench run random --dataset {name}",
         "prior": f"ddbench run glad -o prior={name}",
-        "objective": f"ddbench run glad -o objective={name} -o prior=pixel",
+        "objective": f"ddbench run glad -o objective={name} -o prior=pixel -o init=encode",
         "selector": f"ddbench run hglad -o selector={name}",
         "network": f"ddbench run random --students {name}/small",
         "protocol": f"ddbench run random --protocol {name}/1",
