@@ -1,14 +1,17 @@
-"""Whether bf16 costs accuracy: the same cells with recover, or the student's training, in fp32 and in bf16, compared in pairs.
+"""Whether bf16, or kernels of ours, cost accuracy: the same cells computed in two ways, compared in pairs.
 
     python benchmarks/precision.py --store DIR [--dataset cifar10] [--ipc 1] [--seeds 5] [--compile] [-o NAME=VALUE ...]
+    python benchmarks/precision.py --store DIR --kernels [...]
 
-Everything else is equal: the teacher is one and the same (trained in fp32), and so are distill seeds, eval seeds and hence every
-draw. Printed are mean differences of final top1, in points, with 95 % intervals (Student's t on the pairs).
+In bf16 are recover or the student's training, each for itself; with kernels of ours both are. Everything else is equal: the teacher
+is one and the same (trained in fp32 by torch's kernels), and so are distill seeds, eval seeds and hence every draw. Printed are
+mean differences of final top1, in points, with 95 % intervals (Student's t on the pairs).
 """
 
 from __future__ import annotations
 
 import argparse
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +28,7 @@ from ddbench.students import student_record
 from ddbench.workspace import open_workspace
 
 FP32 = Precision()
+NATIVE = Precision(channels_last=True, native=True)
 
 
 def variants(one: PlannedCell, bf16: Precision) -> Iterator[tuple[str, PlannedCell]]:
@@ -48,8 +52,26 @@ def scores(planned: Plan, session: Session, bf16: Precision) -> dict[tuple[str, 
     return found
 
 
+def by_kernels(request: Request, store: Path) -> tuple[Plan, dict[tuple[str, str], list[float]]]:
+    """Return the plan, and top1 by method and kernels; keys do not tell these apart, so that each has a store, with one teacher."""
+    found: dict[tuple[str, str], list[float]] = {}
+    for name, precision in (("fp32", FP32), ("kernels of ours", NATIVE)):
+        workspace = open_workspace(load_settings(store=store / name.replace(" ", "-")))
+        planned = plan(request, workspace)
+        session = open_session(planned, workspace)
+        teachers = store / "fp32" / "teachers"
+        if precision == NATIVE and teachers.is_dir():
+            shutil.copytree(teachers, workspace.store.root / "teachers", dirs_exist_ok=True)
+        for one in planned.cells:
+            stage = replace(one.stage, distilled=replace(one.stage.distilled, precision=precision), precision=precision)
+            record = student_record(session, stage, f"{stage.title}, {name}")
+            if record is not None:
+                found.setdefault((one.cell.synthesizer, name), []).append(record.metric("top1"))
+    return planned, found
+
+
 def report(found: dict[tuple[str, str], list[float]]) -> Iterator[str]:
-    """Give a line for each method and each stage that ran in bf16."""
+    """Give a line for each method and each stage that ran in another way."""
     for (method, name), values in found.items():
         plain = found[method, "fp32"]
         if name == "fp32":
@@ -72,6 +94,7 @@ def main() -> None:
     parser.add_argument("--protocol")
     parser.add_argument("--students", default="convnet3-bn")
     parser.add_argument("--compile", action="store_true", help="compile what runs in bf16, as `auto` does where it pays")
+    parser.add_argument("--kernels", action="store_true", help="compare kernels of ours with torch's, both in fp32")
     parser.add_argument("-o", "--option", action="append", default=[])
     given = parser.parse_args()
     request = Request(
@@ -86,12 +109,15 @@ def main() -> None:
         precision="fp32",
         compile="off",
     )
-    workspace = open_workspace(load_settings(store=given.store))
-    planned = plan(request, workspace)
-    session = open_session(planned, workspace)
-    bf16 = Precision("bf16", compile=given.compile, channels_last=given.compile)
+    if given.kernels:
+        planned, found = by_kernels(request, given.store)
+    else:
+        workspace = open_workspace(load_settings(store=given.store))
+        planned = plan(request, workspace)
+        bf16 = Precision("bf16", compile=given.compile, channels_last=given.compile)
+        found = scores(planned, open_session(planned, workspace), bf16)
     print(f"{given.dataset}, ipc {given.ipc}, {planned.cells[0].cell.protocol}, ddbench {ddbench.__version__}, {planned.device}")
-    for line in report(scores(planned, session, bf16)):
+    for line in report(found):
         print(line)
 
 
