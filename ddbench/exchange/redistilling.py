@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from ddbench.api.context import Precision
+from ddbench.context import NOTES, network_settings
 from ddbench.distilling import distilled
 from ddbench.errors import BadRequest
 from ddbench.exchange.retraining import (
@@ -27,7 +30,7 @@ if TYPE_CHECKING:
     from ddbench.exchange.retraining import Asked, Verdict
     from ddbench.planning import Plan
     from ddbench.records import Record
-    from ddbench.stages import StudentStage
+    from ddbench.stages import DistilledStage, StudentStage
     from ddbench.workspace import Workspace
 
 
@@ -53,12 +56,17 @@ def redistil(record: Record, path: Path, workspace: Workspace, asked: Asked) -> 
         own = replace(workspace, store=Store(Path(scratch) / "store"))
         planned = plan(_request(record, asked, own), own)
         stage = as_recorded(record, _same_cell(record, planned), own)
+        planned_as = stage.distilled.precision
+        stage = replace(stage, distilled=_as_made(record, stage.distilled))
         session = open_session(planned, own)
         refuse_other_data(record, session)
         seconds = sum(one.expected_s for one in planned.stages if one.key is not None and not one.stored)
         own.reporter.note(f"the set is distilled again with all that it needs: about {seconds:.0f} s, before any student")
-        trainer = Trainer(session, stage, distilled(session, stage.distilled), Path(scratch))
-        return judge(record, path, trainer, asked, how="redistilled")
+        made = distilled(session, stage.distilled)
+        # a record does not say how what its set needed was computed: as the set was, so far as the plan for this machine tells
+        needs_alike = not stage.distilled.needs or planned_as == stage.distilled.precision
+        alike = needs_alike and _settings(made.manifest["precision"]) == _settings(record.precision.recover)
+        return judge(record, path, Trainer(session, stage, made, Path(scratch), alike=alike), asked, how="redistilled")
 
 
 def _request(record: Record, asked: Asked, workspace: Workspace) -> Request:
@@ -89,6 +97,18 @@ def _request(record: Record, asked: Asked, workspace: Workspace) -> Request:
         options=options,
         precision=dtype if dtype in {"fp32", "bf16"} else "auto",
     )
+
+
+def _as_made(record: Record, stage: DistilledStage) -> DistilledStage:
+    """Return a set's stage with the settings that the record's set was made with, where they can be had."""
+    settings = _settings(record.precision.recover)
+    known = record.precision.device == "cpu" and settings and set(settings) <= set(network_settings(stage.precision))
+    return replace(stage, precision=Precision(**settings)) if known else stage
+
+
+def _settings(precision: Mapping[str, Any]) -> dict[str, Any]:
+    """Return how a set was computed, without what did not go so."""
+    return {name: value for name, value in precision.items() if name != NOTES}
 
 
 def _same_cell(record: Record, planned: Plan) -> StudentStage:

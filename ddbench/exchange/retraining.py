@@ -25,7 +25,7 @@ from ddbench.errors import BadRequest, DataMissing
 from ddbench.exchange.checking import KEY, predictions_of
 from ddbench.exchange.manifests import read_manifest
 from ddbench.exchange.opening import Telling, open_elsewhere
-from ddbench.making import open_session, teacher
+from ddbench.making import attainable, open_session, teacher
 from ddbench.planning import plan
 from ddbench.provenance import Check, Measured
 from ddbench.stages import network_identity
@@ -109,8 +109,12 @@ def check_enough(asked: Asked) -> None:
 class Trainer:
     """Trains students of a record's cell; answers that are stored for it go into a scratch store."""
 
-    def __init__(self, session: Session, stage: StudentStage, distilled: DistilledSet, scratch: Path) -> None:
-        self.stage, self.distilled = stage, distilled
+    def __init__(
+        self, session: Session, stage: StudentStage, distilled: DistilledSet, scratch: Path, *, alike: bool = True
+    ) -> None:
+        self.stage, self.distilled = replace(stage, precision=attainable(session, stage.precision)), distilled
+        self.alike = alike
+        """Whether the set was made as the record's was, or is the record's own."""
         self.answers = teacher(session, stage.teacher)[0] if stage.teacher else None
         self.session = replace(session, workspace=replace(session.workspace, store=Store(scratch)))
         self.labels = np.asarray(session.data.test.labels)
@@ -195,7 +199,8 @@ def _same_place(record: Record, here: Mapping[str, Any], trainer: Trainer) -> bo
     same_teacher = stage.teacher is None or stage.teacher.key == record.teacher_key
     same_precision = dict(record.precision.student) == network_settings(stage.precision)
     same_host = all(record.host.get(name) == here.get(name) for name in SAME_PLACE)
-    return same_code and same_teacher and same_precision and same_host and trainer.session.device.type == "cpu"
+    same_settings = same_precision and trainer.alike
+    return same_code and same_teacher and same_settings and same_host and trainer.session.device.type == "cpu"
 
 
 def request_of(record: Record, asked: Asked, workspace: Workspace) -> Request:

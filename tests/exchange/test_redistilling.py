@@ -9,8 +9,12 @@ import pytest
 from typer.testing import CliRunner
 
 import ddbench
+from ddbench import Precision
 from ddbench.cli.app import app
+from ddbench.context import network_settings
+from ddbench.distilling import distilled
 from ddbench.errors import BadOption, BadRequest
+from ddbench.exchange import redistilling
 from ddbench.exchange.redistilling import redistil
 from ddbench.exchange.retraining import Asked
 from ddbench.progress import Silent
@@ -86,6 +90,36 @@ def test_other_options_than_the_record_says_do_not_give_its_predictions(store):
     changed(path, options__synthesizer__values__iterations=1)
     verdict = judged(store, path)
     assert (verdict.agrees, verdict.check.same_predictions) == (False, False)
+
+
+def test_a_set_is_made_again_with_the_settings_that_the_record_says(store, monkeypatch):
+    path, made = file_of(store, "dm"), []
+    monkeypatch.setattr(redistilling, "distilled", lambda session, stage: made.append(stage.precision) or distilled(session, stage))
+    changed(path, precision__recover={**network_settings(Precision(channels_last=True)), "notes": ["half as many images at once"]})
+    assert judged(store, path).check.how == "redistilled"
+    changed(path, precision__recover={})
+    judged(store, path)
+    assert made == [Precision(channels_last=True), Precision()]
+
+
+def test_what_cannot_be_made_with_the_settings_of_the_record_is_judged_by_an_interval(store):
+    path = file_of(store, "dm")
+    predictions = path.with_suffix(".npz")
+    assert predictions.is_file()
+    changed(
+        path, precision__recover={**network_settings(Precision()), "unheard_of": True}, options__synthesizer__values__iterations=1
+    )
+    verdict = judged(store, path)
+    assert verdict.check.same_predictions is False
+    assert verdict.check.interval is not None
+    assert "on the same machine" not in verdict.why
+
+
+def test_a_set_that_needs_what_was_computed_otherwise_is_judged_by_an_interval(store):
+    path = file_of(store, "sre2l")
+    settings = network_settings(Precision(channels_last=True))
+    changed(path, precision__recover=settings, options__synthesizer__values__iterations=1)
+    assert judged(store, path).check.interval is not None
 
 
 def test_another_version_of_the_method_is_refused(store):
