@@ -1,9 +1,9 @@
-"""Whether bf16, or kernels of ours, cost accuracy: the same cells computed in two ways, compared in pairs.
+"""Whether bf16, or native layers, cost accuracy: the same cells computed in two ways, compared in pairs.
 
     python benchmarks/precision.py --store DIR [--dataset cifar10] [--ipc 1] [--seeds 5] [--compile] [-o NAME=VALUE ...]
-    python benchmarks/precision.py --store DIR --kernels [...]
+    python benchmarks/precision.py --store DIR --native [...]
 
-In bf16 are recover or the student's training, each for itself; with kernels of ours both are. Everything else is equal: the teacher
+In bf16 are recover or the student's training, each for itself; with native layers both are. Everything else is equal: the teacher
 is one and the same (trained in fp32 by torch's kernels), and so are distill seeds, eval seeds and hence every draw. Printed are
 mean differences of final top1, in points, with 95 % intervals (Student's t on the pairs).
 """
@@ -52,10 +52,10 @@ def scores(planned: Plan, session: Session, bf16: Precision) -> dict[tuple[str, 
     return found
 
 
-def by_kernels(request: Request, store: Path) -> tuple[Plan, dict[tuple[str, str], list[float]]]:
+def by_layers(request: Request, store: Path) -> tuple[Plan, dict[tuple[str, str], list[float]]]:
     """Return the plan, and top1 by method and kernels; keys do not tell these apart, so that each has a store, with one teacher."""
     found: dict[tuple[str, str], list[float]] = {}
-    for name, precision in (("fp32", FP32), ("kernels of ours", NATIVE)):
+    for name, precision in (("fp32", FP32), ("native layers", NATIVE)):
         workspace = open_workspace(load_settings(store=store / name.replace(" ", "-")))
         planned = plan(request, workspace)
         session = open_session(planned, workspace)
@@ -94,7 +94,7 @@ def main() -> None:
     parser.add_argument("--protocol")
     parser.add_argument("--students", default="convnet3-bn")
     parser.add_argument("--compile", action="store_true", help="compile what runs in bf16, as `auto` does where it pays")
-    parser.add_argument("--kernels", action="store_true", help="compare kernels of ours with torch's, both in fp32")
+    parser.add_argument("--native", action="store_true", help="compare native layers with torch's, both in fp32")
     parser.add_argument("-o", "--option", action="append", default=[])
     given = parser.parse_args()
     request = Request(
@@ -109,8 +109,8 @@ def main() -> None:
         precision="fp32",
         compile="off",
     )
-    if given.kernels:
-        planned, found = by_kernels(request, given.store)
+    if given.native:
+        planned, found = by_layers(request, given.store)
     else:
         workspace = open_workspace(load_settings(store=given.store))
         planned = plan(request, workspace)

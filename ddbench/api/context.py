@@ -22,7 +22,7 @@ class Precision:
     compile: bool = False
     channels_last: bool = False
     native: bool = False
-    """Whether a CPU runs kernels of ours, in float32: convolutions by Winograd and instance norm; they differ by rounding."""
+    """Whether a CPU runs native layers, in float32: convolutions by Winograd and instance norm; they differ by rounding."""
 
 
 @dataclass(frozen=True)

@@ -152,22 +152,22 @@ def _devices() -> Iterator[Check]:
             "device", "ok", f"{accelerator.type}, {torch.accelerator.device_count()}: {_abilities(device_abilities(accelerator))}"
         )
     yield _compiler()
-    yield _kernels()
+    yield _native_layers()
 
 
 def _abilities(abilities: "Abilities") -> str:
     return f"{'bf16 in hardware' if abilities.bf16 else 'no bf16 in hardware'}, {'can' if abilities.compiler else 'cannot'} compile"
 
 
-def _kernels() -> Check:
+def _native_layers() -> Check:
     """Compile what a CPU's fast layers need, as a run would, and say whether that went well."""
     from ddbench.training import cpu_layers
 
     try:
         cpu_layers.ready()
     except BadRequest as error:
-        return Check("kernels", "note", f"{error}; layers are torch's own")
-    return Check("kernels", "ok", "fast layers for a CPU are compiled")
+        return Check("native layers", "note", f"{error}: runs on the CPU are slower, and no less right")
+    return Check("native layers", "ok", "compiled for this processor")
 
 
 def _compiler() -> Check:

@@ -101,7 +101,7 @@ def norm_with_statistics(
         norm: The layer.
         inputs: (G * B, C, H, W)
         groups: G
-        native: Whether a CPU runs kernels of ours.
+        native: Whether a CPU runs native layers.
     """
     kind = type(norm) is nn.BatchNorm2d and norm.weight is not None and not torch.compiler.is_compiling()
     own = inputs.device.type in OWN_AFFINE
@@ -139,7 +139,7 @@ class _NormWithStatistics(torch.autograd.Function):
 
 
 class _NativeNorm(torch.autograd.Function):
-    """The same by kernels of ours: each activation is read from memory once forward, and with its gradient once backward."""
+    """The same by native layers: each activation is read from memory once forward, and with its gradient once backward."""
 
     @staticmethod
     def forward(inputs: Tensor, groups: int, frozen: tuple[Tensor, ...]) -> tuple[Tensor, Tensor, Tensor]:

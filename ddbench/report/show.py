@@ -125,11 +125,18 @@ def _training(record: Record) -> tuple[tuple[str, str], ...]:
         ("optimiser steps", str(training.optimiser_steps)),
         ("images seen", str(training.images_seen)),
         ("parameters", str(training.parameters)),
-        ("precision", str(record.precision.student.get("dtype", ""))),
+        ("precision", _computed(record.precision.student)),
+        ("precision of the set", _computed(record.precision.recover)),
         ("loss", f"{sparkline(curve)}{ends}"),
         *(("note", line) for line in record.precision.notes),
         *(("note on the set", line) for line in record.precision.recover.get("notes", ())),
     )
+
+
+def _computed(settings: Mapping[str, Any]) -> str:
+    """Return how something was computed, in words."""
+    words = {"compile": "compiled", "channels_last": "channels last", "native": "native layers"}
+    return ", ".join([str(settings.get("dtype", "unknown")), *(said for name, said in words.items() if settings.get(name))])
 
 
 def _level(found: Standing) -> Iterable[tuple[str, str]]:

@@ -1,7 +1,7 @@
 """Layers that a CPU computes two or three times as fast as torch's own kernels do; what they give is the same.
 
 In the usual layout two are matrix products: averaging 2×2 pixels, and the first convolution of a network, whose three channels or
-one leave a kernel for many channels idle. Where a stage's precision says so, in channels-last, kernels of ours run: first
+one leave a kernel for many channels idle. Where a stage's precision says so, in channels-last, native layers run: first
 convolutions (`ddbench.training.few_channels`), those of many channels with 3×3 kernels (`.winograd`) and instance norm
 (`.instance_norm`). All are in float32 and uncompiled. Measured on two cores with AVX2, with 10 to 256 images of 8 to 64 pixels
 (`docs/performance.md`).
@@ -64,7 +64,7 @@ class FewChannels(nn.Conv2d):
 
 
 class FewChannelsLast(nn.Conv2d):
-    """The same in channels-last, by a kernel of ours."""
+    """The same in channels-last, by native code."""
 
     def forward(self, images: Tensor) -> Tensor:
         """Return float (N, K, H', W'): the convolution."""
@@ -140,7 +140,7 @@ def with_cpu_layers(network: nn.Module, *, native: bool = False) -> nn.Module:
 
     Args:
         network: Any.
-        native: Whether those with kernels of ours are among them.
+        native: Whether those with native layers are among them.
 
     Raises:
         BadRequest: They are to be, and cannot be compiled here.
@@ -202,7 +202,7 @@ def _has_few_channels(layer: nn.Conv2d) -> bool:
 
 
 def _fills_panels(layer: nn.Conv2d) -> bool:
-    """Return whether a convolution of few channels makes enough of them for a kernel of ours."""
+    """Return whether a convolution of few channels makes enough of them for native code."""
     dtype = layer.weight.dtype
     return (
         dtype in REALS

@@ -54,7 +54,7 @@ def library(source: Path, *options: str) -> ctypes.CDLL:
     """
     command = compiler()
     if command is None:
-        raise BadRequest("there is no C compiler here that knows OpenMP; gcc is one")
+        raise BadRequest("there is no C compiler here (install gcc)")
     name = f"{source.stem}-{_key(command, source, options)}.so"
     told = []
     for folder in _folders():

@@ -2,7 +2,7 @@
 
 The table estimates seconds from nominal speeds: what a device needs to start one call of a network, and how fast it multiplies,
 which depends on the layers as well. It errs towards plain float32: bf16 is chosen where it saves at least `BF16_WORTH_S`, another
-layout or kernels of ours where they save `LAYOUT_WORTH_S`, compiling where it saves twice the time that compiling takes. Speeds
+layout or native layers where they save `LAYOUT_WORTH_S`, compiling where it saves twice the time that compiling takes. Speeds
 of a CPU are per thread. Those of training on one were measured on two cores with AVX-512 and its bf16, with 100 images of 32x32,
 on ResNet-18, ConvNet-3 and MobileNet-V2: whole convolutions with batch norm gain nothing from compiling there, group norm gains
 much, and uncompiled it is slow in channels-last. Those of our kernels were measured on two cores with AVX2 alone, so that a
@@ -51,7 +51,7 @@ LAYOUT_WORTH_S = {"cpu": 10.0, "gpu": 1.0}
 """Seconds that another layout must save, which changes rounding in float32 alone."""
 
 NATIVE_WORTH_S = 0.5
-"""The same for kernels of ours, which are loaded, and once on a machine compiled."""
+"""The same for native layers, which are loaded, and once on a machine compiled."""
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ class Abilities:
     compiler: bool
     threads: int = 1
     native: bool = False
-    """Whether kernels of ours can be compiled for it."""
+    """Whether native layers can be compiled for it."""
 
 
 @dataclass(frozen=True)

@@ -67,10 +67,12 @@ def test_kernels_that_cannot_be_compiled_are_a_note(monkeypatch):
     from ddbench.training import cpu_layers
 
     monkeypatch.setattr(cpu_layers, "ready", lambda: None)
-    assert module._kernels().status == "ok"
+    assert module._native_layers().status == "ok"
 
     def refused():
         raise BadRequest("there is no C compiler here")
 
     monkeypatch.setattr(cpu_layers, "ready", refused)
-    assert module._kernels() == Check("kernels", "note", "there is no C compiler here; layers are torch's own")
+    assert module._native_layers() == Check(
+        "native layers", "note", "there is no C compiler here: runs on the CPU are slower, and no less right"
+    )

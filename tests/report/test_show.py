@@ -5,6 +5,7 @@ import json
 import pytest
 
 from ddbench.errors import ArtefactDamaged, BadRequest, UnknownName
+from ddbench.report import show
 from ddbench.report.show import find, sparkline, view
 from ddbench.store import Store
 from handmade import record
@@ -117,3 +118,10 @@ def test_a_sparkline_reaches_from_its_lowest_to_its_highest_bar():
     assert sparkline([3.0, 3.0]) == "▁▁"
     assert sparkline([]) == ""
     assert (len(sparkline(list(range(1000)))), sparkline([0.0] * 999 + [1.0])[-1]) == (60, "█")
+
+
+def test_how_student_and_set_were_computed_is_told_in_words():
+    native = {"dtype": "fp32", "compile": False, "channels_last": True, "native": True}
+    assert show._computed(native) == "fp32, channels last, native layers"
+    assert show._computed({"dtype": "bf16", "compile": True}) == "bf16, compiled"
+    assert show._computed({}) == "unknown"

@@ -96,7 +96,7 @@ def test_without_a_compiler_there_is_no_library(cache, source, monkeypatch, tmp_
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("CC", raising=False)
     assert native.compiler() is None
-    with pytest.raises(BadRequest, match="no C compiler here that knows OpenMP; gcc is one"):
+    with pytest.raises(BadRequest, match="there is no C compiler here \\(install gcc\\)"):
         native.library(source)
 
 
