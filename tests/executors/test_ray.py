@@ -62,8 +62,8 @@ def few(planned):
     return missing(units_of(planned), [planned.cells[0].record_key, planned.cells[-1].record_key], Path("an empty store"))
 
 
-def run_on_ray(cluster, known, units, **more):
-    with RayExecutor(cluster, known, lambda key: Task(REQUEST, known.places["auto"], key), **more) as executor:
+def run_on_ray(cluster, known, units, *, request=REQUEST, **more):
+    with RayExecutor(cluster, known, lambda key: Task(request, known.places["auto"], key), **more) as executor:
         return run_units(units, executor, rules=Rules(), watcher=Quiet())
 
 
@@ -130,9 +130,12 @@ def test_a_dataset_travels_as_it_lies_on_the_disk_and_what_is_too_large_does_not
 
 
 def test_a_unit_that_takes_too_long_is_ended_and_not_tried_again(cluster, known):
-    planned = plan(REQUEST, known.workspace, known=known)
+    minutes = replace(
+        REQUEST, options={**REQUEST.options, "teacher.epochs": 1000}
+    )  # a unit of a blink may end before it is looked at
+    planned = plan(minutes, known.workspace, known=known)
     teacher = next(unit for unit in few(planned) if unit.folder == "teachers")
-    state = run_on_ray(cluster, known, [teacher], limits=Limits(time_s=0.0))
+    state = run_on_ray(cluster, known, [teacher], request=minutes, limits=Limits(time_s=0.0))
     assert [problem.error for problem in state.failed.values()] == ["TimeLimit"]
     assert known.workspace.store.keys("teachers") == []
 
