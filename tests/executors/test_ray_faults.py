@@ -92,7 +92,7 @@ def test_a_node_killed_at_a_random_moment_costs_time_and_nothing_else(nodes, kno
         kill_node(second)
         return True
 
-    disturbed = at_random_moments(kill, seed=seed, between_s=(0.5, 25.0), at_most=1)
+    disturbed = at_random_moments(kill, seed=seed, between_s=(0.5, 8.0), at_most=1)
     with joined(nodes.address, reporter=Silent()) as cluster, disturbed as kills:
         state = run(cluster, known)
     nodes.remove_node(second, allow_graceful=False)
