@@ -8,8 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ddbench.api.context import Precision
-from ddbench.context import NOTES, network_settings
+from ddbench.context import NOTES
 from ddbench.distilling import distilled
 from ddbench.errors import BadRequest
 from ddbench.exchange.retraining import (
@@ -17,6 +16,7 @@ from ddbench.exchange.retraining import (
     as_recorded,
     check_enough,
     judge,
+    recorded_precision,
     refuse_other_data,
     request_of,
 )
@@ -101,9 +101,7 @@ def _request(record: Record, asked: Asked, workspace: Workspace) -> Request:
 
 def _as_made(record: Record, stage: DistilledStage) -> DistilledStage:
     """Return a set's stage with the settings that the record's set was made with, where they can be had."""
-    settings = _settings(record.precision.recover)
-    known = record.precision.device == "cpu" and settings and set(settings) <= set(network_settings(stage.precision))
-    return replace(stage, precision=Precision(**settings)) if known else stage
+    return replace(stage, precision=recorded_precision(record, _settings(record.precision.recover)) or stage.precision)
 
 
 def _settings(precision: Mapping[str, Any]) -> dict[str, Any]:

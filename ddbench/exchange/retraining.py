@@ -259,6 +259,12 @@ def _teacher_options(record: Record, workspace: Workspace) -> dict[str, object]:
     return {f"teacher.{name}": value for name, value in (block.values.items() if block else ())}
 
 
+def recorded_precision(record: Record, settings: Mapping[str, Any]) -> Precision | None:
+    """Return how a record says that something was computed on a CPU, or None where that cannot be had here; older ones say less."""
+    known = record.precision.device == "cpu" and settings and set(settings) <= set(network_settings(Precision()))
+    return Precision(**settings) if known else None
+
+
 def as_recorded(record: Record, stage: StudentStage, workspace: Workspace) -> StudentStage:
     """Return a stage with the record's recipe, seeds and settings.
 
@@ -269,10 +275,7 @@ def as_recorded(record: Record, stage: StudentStage, workspace: Workspace) -> St
         raise BadRequest(
             f"{record.cell.student} here is not the network of record {record.key}: another version, or fitted otherwise"
         )
-    settings = record.precision.student
-    precision = stage.precision
-    if record.precision.device == "cpu" and set(settings) <= set(network_settings(precision)):  # older records know fewer
-        precision = Precision(**settings)
+    precision = recorded_precision(record, record.precision.student) or stage.precision
     recipe = _recipe(record, workspace)
     cell = replace(stage.cell, recipe=recipe, distill_seed=record.cell.distill_seed)
     labels = replace(stage.labels, recipe=recipe) if stage.labels else None

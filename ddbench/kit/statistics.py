@@ -150,10 +150,7 @@ class _NativeNorm(torch.autograd.Function):
         mean = means.mean(dim=1)
         return output, mean, variances.mean(dim=1) + (means - mean[:, None]).square().mean(dim=1)
 
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, int, tuple[Tensor, ...]], output: tuple[Tensor, ...]) -> None:
-        tensor, ctx.groups, (weight, _, _, invstd) = inputs
-        ctx.save_for_backward(tensor, output[1], weight * invstd)
+    setup_context = _NormWithStatistics.setup_context
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch.nn.grad import conv2d_weight
 
-from ddbench.training.native import REALS, library
+from ddbench.training.native import REALS, fits, library
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,10 +27,7 @@ class Window(NamedTuple):
 
 def suits(images: Tensor, weight: Tensor) -> bool:
     """Return whether images are convolved here: float32 or float64 in channels-last, and no gradient asked of them."""
-    known = images.device.type == "cpu" and images.dtype in REALS and weight.dtype == images.dtype
-    if not known or images.requires_grad or images.ndim != 4 or len(images) == 0 or weight.device != images.device:
-        return False
-    return images.is_contiguous(memory_format=torch.channels_last)
+    return not images.requires_grad and fits(images, weight)
 
 
 @lru_cache

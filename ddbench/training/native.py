@@ -33,6 +33,12 @@ REALS = {torch.float32: "float", torch.float64: "double"}
 """What C calls the dtypes that sources are compiled for, as their macro `REAL`."""
 
 
+def fits(images: torch.Tensor, weight: torch.Tensor) -> bool:
+    """Return whether images are such as our C sources take: on a CPU, of a dtype of `REALS` that is the weight's, channels-last."""
+    known = images.device.type == weight.device.type == "cpu" and images.dtype == weight.dtype and images.dtype in REALS
+    return known and images.ndim == 4 and len(images) > 0 and images.is_contiguous(memory_format=torch.channels_last)
+
+
 def compiler() -> str | None:
     """Return the path of a C compiler, `CC` first, or None; only on Linux, where one that knows OpenMP is what one finds."""
     if sys.platform != "linux":

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ddbench.training.native import REALS, library
+from ddbench.training.native import REALS, fits, library
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -19,10 +19,7 @@ SOURCE = Path(__file__).with_suffix(".c")
 
 def suits(images: Tensor, weight: Tensor) -> bool:
     """Return whether images are normed here: float32 or float64 in channels-last, of a number of channels that fills vectors."""
-    known = images.device.type == "cpu" and images.dtype in REALS and weight.dtype == images.dtype
-    if not known or images.ndim != 4 or len(images) == 0:
-        return False
-    return images.is_contiguous(memory_format=torch.channels_last) and images.shape[1] % lanes(images.dtype) == 0
+    return fits(images, weight) and images.shape[1] % lanes(images.dtype) == 0
 
 
 @lru_cache
