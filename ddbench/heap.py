@@ -1,4 +1,4 @@
-"""The C library's heap: what one step frees is kept for the next, instead of going back to the system and being asked for again.
+"""The heaps of C and of Python: what one step frees is kept for the next, and garbage is not looked for while a command starts.
 
 glibc gives a block above 32 MiB back the moment it is freed. An activation of a hundred images is larger, so that every step takes
 dozens of them anew, page by page and each page zeroed by the system: a third of a ConvNet's step on a CPU.
@@ -7,6 +7,7 @@ dozens of them anew, page by page and each page zeroed by the system: a third of
 from __future__ import annotations
 
 import ctypes
+import gc
 import sys
 from collections.abc import Callable
 
@@ -18,6 +19,22 @@ LARGEST_BYTES = 2**30
 
 KEPT_BYTES = 2**31 - 1
 """Free memory at the end of the heap above this is given back."""
+
+USUAL = gc.get_threshold()
+
+SELDOM = (200_000, *USUAL[1:])
+"""New objects before Python looks for garbage: torch alone makes a million that stay, which `USUAL` goes through again and again."""
+
+
+def collect_seldom() -> None:
+    """Let Python look for garbage seldom, while a command of ours imports what it needs."""
+    gc.set_threshold(*SELDOM)
+
+
+def collect_as_usual() -> None:
+    """Let it do so as often as ever again, before work in whose garbage large tensors may be; changes nothing but the above."""
+    if gc.get_threshold() == SELDOM:
+        gc.set_threshold(*USUAL)
 
 
 def keep_freed() -> bool:

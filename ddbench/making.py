@@ -21,7 +21,7 @@ from ddbench.context import NOTES, StageContext, network_settings
 from ddbench.costs import host, measured
 from ddbench.data import HeldSplit, TestSplit
 from ddbench.errors import BadRequest, PluginFailed, TeacherMismatch
-from ddbench.heap import keep_freed
+from ddbench.heap import collect_as_usual, keep_freed
 from ddbench.networks import build
 from ddbench.seeding import generator_for
 from ddbench.stages import LabelsStage, TeacherStage, dataset_identity, network_identity
@@ -92,6 +92,7 @@ class Session:
 def open_session(planned: Plan, workspace: Workspace, *, fresh: bool = False) -> Session:
     """Return a session with the train split at hand and the test split locked."""
     torch.set_num_threads(planned.threads)
+    collect_as_usual()
     if planned.device.type == "cpu":
         keep_freed()
     train = HeldSplit(planned.data, device=planned.device)

@@ -6,8 +6,8 @@ import hashlib
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cache, cached_property
-from importlib.metadata import EntryPoint, entry_points
+from functools import cache, cached_property, lru_cache
+from importlib.metadata import Distribution, EntryPoint, entry_points
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
@@ -312,12 +312,17 @@ def _is_allowed(distribution: str, name: str, allowed: Sequence[str] | None) -> 
 
 
 def _distribution(entry_point: EntryPoint) -> str:
-    return entry_point.dist.name if entry_point.dist else "unknown"
+    return _name_and_version(entry_point.dist)[0] if entry_point.dist else "unknown"
+
+
+@lru_cache
+def _name_and_version(distribution: Distribution) -> tuple[str, str]:
+    """Return both; a distribution reads its whole metadata anew, long description and all, whenever it is asked for one."""
+    return distribution.name, distribution.version
 
 
 def _owner(entry_point: EntryPoint, module: ModuleType) -> Owner:
-    version = entry_point.dist.version if entry_point.dist else "0"
-    distribution = _distribution(entry_point)
+    distribution, version = _name_and_version(entry_point.dist) if entry_point.dist else ("unknown", "0")
     api = hookspecs.api_version if distribution == BUILT_IN else declared_api(module)
     return Owner(distribution, version, entry_point.name, entry_point.value, files_sha256(module), api)
 

@@ -41,11 +41,15 @@ def global_generators() -> dict[str, object]:
 
 @contextmanager
 def seeded_globally(seed: int) -> Iterator[None]:
-    """Seed torch's global CPU generator inside the block and restore it afterwards, for libraries that know no other."""
+    """Seed torch's global CPU generator inside the block and restore it afterwards, for libraries that know no other.
+
+    Where there is an accelerator its generators are seeded too, and stay so.
+    """
     import torch
 
     state = torch.get_rng_state()
-    torch.manual_seed(seed)
+    seeding = torch.manual_seed if torch.accelerator.is_available() else torch.default_generator.manual_seed
+    seeding(seed)  # without an accelerator the first keeps the stack for later, which reads the source of all that is on it
     try:
         yield
     finally:

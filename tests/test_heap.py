@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import subprocess
 import sys
 from types import SimpleNamespace
 
 import pytest
 
+import ddbench
 from ddbench import heap
+from ddbench.making import open_session
+from ddbench.settings import load_settings
+from ddbench.workspace import open_workspace
 
 STEPS = """
 import resource, sys, torch
@@ -86,3 +91,30 @@ def test_an_older_library_is_asked_not_to_give_blocks_of_their_own(monkeypatch, 
     monkeypatch.setattr(heap.ctypes, "CDLL", lambda _: libc)
     assert heap.keep_freed() is done
     assert calls == asked
+
+
+@pytest.fixture
+def thresholds():
+    before = gc.get_threshold()
+    yield
+    gc.set_threshold(*before)
+
+
+@pytest.mark.usefixtures("thresholds")
+def test_garbage_is_looked_for_seldom_until_work_begins_and_nobody_elses_choice_is_undone():
+    gc.set_threshold(*heap.USUAL)
+    heap.collect_seldom()
+    assert gc.get_threshold()[0] > 100 * heap.USUAL[0]
+    heap.collect_as_usual()
+    assert gc.get_threshold() == heap.USUAL
+    gc.set_threshold(5_000, 7, 7)
+    heap.collect_as_usual()
+    assert gc.get_threshold() == (5_000, 7, 7)
+
+
+@pytest.mark.usefixtures("thresholds")
+def test_a_session_begins_work(tmp_path):
+    heap.collect_seldom()
+    planned = ddbench.plan("random", store=tmp_path, ipc=1, students=["convnet1-w32"], protocol="quick-hard/1", smoke=0.01)
+    open_session(planned, open_workspace(load_settings(store=tmp_path)))
+    assert gc.get_threshold() == heap.USUAL

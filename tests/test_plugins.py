@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
-from importlib.metadata import EntryPoint
+from importlib.metadata import Distribution, EntryPoint
 
 import pytest
 
@@ -27,7 +27,7 @@ def ddbench_synthesizers():
 """
 
 
-@dataclass
+@dataclass(frozen=True)
 class FakeDistribution:
     name: str
     version: str = "1.0"
@@ -126,3 +126,11 @@ def test_every_first_party_plugin_loads():
     assert plugins.clashes() == []
     assert {"random", "noise", "herding", "kcenter", "full", "sre2l", "dwa"} <= set(plugins.names("synthesizer"))
     assert plugins.errors == []
+
+
+def test_a_distributions_metadata_is_read_once(monkeypatch):
+    asked = []
+    read = Distribution.metadata.fget
+    monkeypatch.setattr(Distribution, "metadata", property(lambda self: asked.append(self) or read(self)))
+    Plugins(allowed=())
+    assert 0 < len(asked) <= 2  # name and version

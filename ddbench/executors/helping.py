@@ -16,6 +16,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from ddbench.heap import collect_seldom
+
 if TYPE_CHECKING:
     from ddbench.planning import Plan
     from ddbench.settings import Settings
@@ -84,6 +86,7 @@ def _help(task: Mapping[str, Any]) -> None:
 
 
 if __name__ == "__main__":
+    collect_seldom()
     given = json.loads(sys.stdin.read())
     with contextlib.suppress(KeyboardInterrupt):
         _help(given)

@@ -19,6 +19,8 @@ from dataclasses import asdict, dataclass
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any
 
+from ddbench.heap import collect_seldom
+
 if TYPE_CHECKING:
     from ddbench.executors.workbench import Workbench
 
@@ -128,4 +130,5 @@ class PipeStage:
 
 
 if __name__ == "__main__":
+    collect_seldom()
     main(int(sys.argv[1]))
