@@ -23,7 +23,7 @@ KEPT_BYTES = 2**31 - 1
 USUAL = gc.get_threshold()
 
 SELDOM = (200_000, *USUAL[1:])
-"""New objects before Python looks for garbage: torch alone makes a million that stay, which `USUAL` goes through again and again."""
+"""New objects before Python looks for garbage: torch alone makes a million to stay, which `USUAL` goes through again and again."""
 
 
 def collect_seldom() -> None:

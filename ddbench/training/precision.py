@@ -210,15 +210,20 @@ def at_least_float32(tensor: Tensor) -> Tensor:
 
 
 def memory_format(precision: Precision) -> torch.memory_format:
-    """Return the layout of images and convolution weights."""
+    """Return the layout of images, and of the weights of convolutions where `placed` says nothing else."""
     return torch.channels_last if precision.channels_last else torch.contiguous_format
 
 
 def placed(network: nn.Module, precision: Precision, device: torch.device) -> nn.Module:
-    """Move a network to its device and layout, in place, and return it; plainly on a CPU, it gets layers that suit one."""
+    """Move a network to its device and layout, in place, and return it; plainly on a CPU, it gets layers that suit one.
+
+    Beside native layers, weights that are trained have the usual layout: torch gives their gradients in it, and would lay them out
+    anew in every step.
+    """
     if suits_cpu_layers(precision, device):
         with_cpu_layers(network, native=precision.native)
-    return network.to(device).to(memory_format=memory_format(precision))
+    usual = precision.native and any(values.requires_grad for values in network.parameters())
+    return network.to(device).to(memory_format=torch.contiguous_format if usual else memory_format(precision))
 
 
 def suits_cpu_layers(precision: Precision, device: torch.device) -> bool:

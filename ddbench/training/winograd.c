@@ -254,7 +254,7 @@ void winograd_convolve(const REAL *images, const REAL *kernels, const REAL *bias
     }
 }
 
-/* The gradient of kernels (of, 3, 3, sums) from images (N, H, W, sums) and the gradient (N, H, W, of) of the outputs. `sum` is
+/* The gradient of kernels (of, sums, 3, 3) from images (N, H, W, sums) and the gradient (N, H, W, of) of the outputs. `sum` is
    POINTS x sums x of, `packed` threads x at_once x PANEL. */
 void winograd_kernel_gradient(const REAL *images, const REAL *gradients, REAL *to, const long *shape, long sums, long of, long at_once,
                               REAL *room, REAL *sum, REAL *packed, int threads)
@@ -292,7 +292,7 @@ void winograd_kernel_gradient(const REAL *images, const REAL *gradients, REAL *t
             for (int y = 0; y < 3; y++) {
                 to_kernel(rows[y], values);
                 for (int x = 0; x < 3; x++)
-                    for (int lane = 0; lane < LANES; lane++) to[(((o + lane) * 3 + y) * 3 + x) * sums + s] = values[x][lane];
+                    for (int lane = 0; lane < LANES; lane++) to[((o + lane) * sums + s) * 9 + 3 * y + x] = values[x][lane];
             }
         }
 }

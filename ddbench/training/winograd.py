@@ -184,7 +184,7 @@ def _kernel_gradient(images: Tensor, gradient: Tensor) -> Tensor:
             threads * at_once * panel(images.dtype),
         )
     )
-    kernels = torch.empty((made, summed, 3, 3), dtype=images.dtype, memory_format=torch.channels_last)
+    kernels = images.new_empty((made, summed, 3, 3))
     native.winograd_kernel_gradient(
         images.data_ptr(),
         gradient.data_ptr(),

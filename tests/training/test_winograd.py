@@ -10,8 +10,10 @@ import torch.nn.functional as F
 from torch import nn
 from torch.autograd import gradcheck, gradgradcheck
 
+from ddbench.api.context import Precision
 from ddbench.training import native, winograd
 from ddbench.training.cpu_layers import Winograd, as_built, cpu_layers_in, with_cpu_layers
+from ddbench.training.precision import placed
 from ddbench.training.winograd import convolved, panel, suits
 
 pytestmark = pytest.mark.skipif(native.compiler() is None, reason="this machine has no C compiler")
@@ -212,3 +214,24 @@ def test_a_block_leaves_a_network_as_it_was():
     with cpu_layers_in(network, native=True):
         assert type(network[0]) is Winograd
     assert type(network[0]) is nn.Conv2d
+
+
+@pytest.mark.parametrize("trained", [True, False])
+def test_a_tiny_map_keeps_its_layout_and_its_values(trained):
+    layer = with_cpu_layers(nn.Conv2d(16, 32, 3, padding=1, bias=False, dtype=torch.float64), native=True)
+    layer.requires_grad_(trained)
+    images = torch.randn(3, 16, 2, 2, dtype=torch.float64).to(memory_format=torch.channels_last)
+    given = layer(images)
+    assert given.is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(given, F.conv2d(images, layer.weight, padding=1), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("trained", [True, False])
+def test_weights_that_are_trained_and_their_gradients_are_laid_out_as_usual(trained):
+    network = nn.Sequential(nn.Conv2d(16, 32, 3, padding=1), nn.Conv2d(32, 16, 3, stride=2), nn.Conv2d(16, 16, 3, padding=1))
+    placed(network.requires_grad_(trained), Precision(channels_last=True, native=True), torch.device("cpu"))
+    weights = [layer.weight for layer in network]
+    assert [weight.is_contiguous() for weight in weights] == [trained] * 3
+    if trained:
+        network(torch.randn(9, 16, 9, 9).to(memory_format=torch.channels_last)).square().sum().backward()
+        assert all(weight.grad.is_contiguous() for weight in weights)
