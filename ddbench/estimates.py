@@ -5,14 +5,14 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
 from ddbench.networks import build, count_parameters, fit, resolve
 from ddbench.stages import DistilledStage, ExpertsStage, NeedStage, PriorStage, StudentStage, TeacherStage
 from ddbench.training.precision import COMPILE_S, Abilities, estimated_s
 from ddbench.training.recipe import student_recipe
-from ddbench.training.work import Layers, Work, forward_flops, layers_of, training_work
+from ddbench.training.work import Size, Work, size_of, training_work
 
 if TYPE_CHECKING:
     from torch import nn
@@ -34,46 +34,22 @@ SMALL = 30_000_000
 """Parameters up to which a network is counted on the CPU: 120 MB, for a moment."""
 
 
-@dataclass(frozen=True)
-class Counted:
-    """What is known of a network's size."""
-
-    flops: int
-    layers: Layers
-    parameters: int
-
-
-def _counted(network: nn.Module, spec: NetworkSpec) -> Counted:
-    return Counted(forward_flops(network, spec.shape), layers_of(network), count_parameters(network))
-
-
 class Estimates:
     """Counts work; each network is counted once."""
 
     def __init__(self, families: Mapping[str, NetworkFamily]) -> None:
         self._families = families
-        self._counts: dict[str, Counted] = {}
+        self._sizes: dict[str, Size] = {}
         self._priors: dict[tuple[str, str, DatasetFacts], Work] = {}
 
-    def flops(self, spec: NetworkSpec) -> int:
-        """Return the floating-point operations of one image through a network, forward."""
-        return self._known(spec).flops
-
-    def layers(self, spec: NetworkSpec) -> Layers:
-        """Return what else decides how fast a network trains."""
-        return self._known(spec).layers
-
-    def parameters(self, spec: NetworkSpec) -> int:
-        """Return how many parameters a network has."""
-        return self._known(spec).parameters
-
-    def _known(self, spec: NetworkSpec) -> Counted:
+    def size(self, spec: NetworkSpec) -> Size:
+        """Return the size of a network."""
         known = f"{spec.name} {spec.shape} {spec.num_classes}"
-        if known not in self._counts:
-            self._counts[known] = self._count(spec)
-        return self._counts[known]
+        if known not in self._sizes:
+            self._sizes[known] = self._count(spec)
+        return self._sizes[known]
 
-    def _count(self, spec: NetworkSpec) -> Counted:
+    def _count(self, spec: NetworkSpec) -> Size:
         """Return a network counted without drawing its weights; for real where that cannot be done.
 
         A small one runs on zeros, which takes less time than what torch imports to run it on the meta device.
@@ -82,10 +58,10 @@ class Estimates:
             network = self._on_meta(spec)
             if count_parameters(network) <= SMALL:
                 with contextlib.suppress(*fit.FAILURES):
-                    return _counted(fit.with_zeros(network), spec)
+                    return size_of(fit.with_zeros(network), spec.shape)
                 network = self._on_meta(spec)  # part of it may have left
-            return _counted(network, spec)
-        return _counted(build(spec, self._families, seed=0), spec)
+            return size_of(network, spec.shape)
+        return size_of(build(spec, self._families, seed=0), spec.shape)
 
     def _on_meta(self, spec: NetworkSpec) -> nn.Module:
         return fit.built_on_meta(lambda: build(spec, self._families, seed=0))
@@ -96,8 +72,7 @@ class Estimates:
         if not epochs or not batch:
             return NOTHING
         images = sum(facts.counts)
-        steps = epochs * math.ceil(images / batch)
-        return Work(3.0 * self.flops(choice.network) * images * epochs, steps, self.layers(choice.network))
+        return self.size(choice.network).training(images * epochs, epochs * math.ceil(images / batch))
 
     def recover(self, method: Method, facts: DatasetFacts, ipc: int, teachers: Sequence[NetworkSpec]) -> Work:
         """Return the work of making a distilled set; none for methods without `iterations`.
@@ -112,8 +87,8 @@ class Estimates:
             return NOTHING
         groups = math.ceil(ipc / max(1, method.synthesizer.stack(options, facts)))
         class_batches = math.ceil(facts.num_classes / getattr(options, "batch", facts.num_classes))
-        images = facts.num_classes * ipc
-        return Work(float(RECOVER_PASSES) * self.flops(teachers[0]) * images * iterations, iterations * groups * class_batches)
+        passes = RECOVER_PASSES * facts.num_classes * ipc * iterations
+        return replace(self.size(teachers[0]).passes(passes, iterations * groups * class_batches), layers="any")
 
     def _matching(self, method: Method, facts: DatasetFacts, ipc: int) -> Work:
         """Return the work of a method's steps as its objective tells it; what renders the images is not counted."""
@@ -123,7 +98,7 @@ class Estimates:
             return NOTHING
         spec = resolve(step.network, self._families, shape=facts.shape, num_classes=facts.num_classes)
         iterations: int = getattr(method.options.values, "iterations", 0)
-        return Work(step.passes * self.flops(spec) * iterations, iterations)
+        return replace(self.size(spec).passes(step.passes * iterations, iterations), layers="any")
 
     def prior(self, choice: PriorChoice, facts: DatasetFacts) -> Work:
         """Return the work of fitting a prior, as it tells it: asked once, since it may have to build itself to know."""
@@ -136,15 +111,16 @@ class Estimates:
         """Return the work of training all experts."""
         options = cast("ExpertOptions", choice.options.values)
         images, epochs = sum(facts.counts), options.epochs * options.count
-        return Work(3.0 * self.flops(choice.network) * images * epochs, epochs * math.ceil(images / options.batch))
+        work = self.size(choice.network).training(images * epochs, epochs * math.ceil(images / options.batch))
+        return replace(work, layers="any")
 
     def student(self, cell: Cell, images: int) -> Work:
         """Return the work of training and testing one student."""
         recipe = student_recipe(cell.recipe, cell.student)
-        teacher_flops = self.flops(cell.choice.network) if cell.label_regime == "soft_online" and cell.choice else 0
-        flops, layers = self.flops(cell.network), self.layers(cell.network)
-        training = training_work(flops, recipe, images, teacher_flops=teacher_flops, layers=layers)
-        return Work(training.flops + float(flops) * cell.facts.test_images, training.steps, layers)
+        teacher = self.size(cell.choice.network) if cell.label_regime == "soft_online" and cell.choice else None
+        size = self.size(cell.network)
+        work, tested = training_work(size, recipe, images, teacher=teacher), size.passes(cell.facts.test_images, 0)
+        return replace(work, flops=work.flops + tested.flops, values=work.values + tested.values)
 
     def of(self, stage: NeedStage | DistilledStage | StudentStage) -> tuple[Work, Precision]:
         """Return a stage's work and how it will run."""

@@ -57,14 +57,14 @@ def method(name, **options):
 def test_a_network_is_counted_without_its_memory_and_once():
     family = Dense()
     estimates = Estimates({"dense": family})
-    assert [estimates.flops(SPEC), estimates.flops(SPEC)] == [2 * SIZE * 10] * 2
+    assert [estimates.size(SPEC).flops for _ in range(2)] == [2 * SIZE * 10] * 2
     assert family.built_on == ["meta"]
 
 
 def test_a_network_that_cannot_run_without_memory_is_counted_for_real(monkeypatch):
     monkeypatch.setattr(estimates_module, "SMALL", 0)
     family = Dense(reads_its_weights=True)
-    assert Estimates({"dense": family}).flops(SPEC) == 2 * SIZE * 10
+    assert Estimates({"dense": family}).size(SPEC).flops == 2 * SIZE * 10
     assert family.built_on == ["meta", "cpu"]
 
 
@@ -85,7 +85,7 @@ def test_the_count_is_that_of_the_built_network(name):
     spec = resolve(name, families, shape=(3, 32, 32), num_classes=10)
     torch.manual_seed(3)
     before = torch.get_rng_state()
-    counted = Estimates(families).flops(spec)
+    counted = Estimates(families).size(spec).flops
     assert torch.get_rng_state().equal(before)
     network, counter = build(spec, families, seed=0).eval(), FlopCounterMode(display=False)
     with torch.no_grad(), counter:
@@ -97,8 +97,8 @@ def test_the_count_is_that_of_the_built_network(name):
 def test_a_small_network_is_counted_on_zeros_and_a_large_one_without_memory(monkeypatch, most, devices):
     asked = []
     monkeypatch.setattr(estimates_module, "SMALL", most)
-    monkeypatch.setattr(estimates_module, "forward_flops", lambda network, _: asked.append(next(network.parameters()).device.type))
-    Estimates({"dense": Dense()}).flops(SPEC)
+    monkeypatch.setattr(estimates_module, "size_of", lambda network, _: asked.append(next(network.parameters()).device.type))
+    Estimates({"dense": Dense()}).size(SPEC)
     assert asked == devices
 
 
@@ -118,7 +118,7 @@ def test_recover_calls_its_network_for_each_class_batch_of_each_group(monkeypatc
     monkeypatch.setattr(type(one.synthesizer), "stack", lambda self, o, facts: stack)
     spec = replace(SPEC, num_classes=100)
     work = Estimates({"dense": Dense()}).recover(one, facts, ipc, [spec])
-    assert work == Work(2.0 * 2 * SIZE * 100 * 100 * ipc * 7, 7 * calls)
+    assert work == Work(2.0 * 2 * SIZE * 100 * 100 * ipc * 7, 7 * calls, values=2.0 * 100 * 100 * ipc * 7)
 
 
 def test_what_has_no_iterations_or_no_network_takes_no_work():

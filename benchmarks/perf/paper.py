@@ -31,7 +31,7 @@ from ddbench.training.precision import forget_compiled, resolve_precision
 from ddbench.training.predict import TestImages, logits
 from ddbench.training.recipe import student_recipe
 from ddbench.training.students import StudentSeeds, student_lesson
-from ddbench.training.work import forward_flops, layers_of, training_work
+from ddbench.training.work import size_of, training_work
 from ddbench_plugins.dwa import DwaOptions
 from ddbench_plugins.sre2l import Sre2lOptions
 
@@ -114,8 +114,8 @@ def _students(name: str) -> float:
 def _stage(name: str, spec: ProtocolSpec, images: int, *, teacher: str | None) -> Stage:
     """Measure a training as `auto` computes it on so many images."""
     recipe, network = student_recipe(spec, f"ddbench/{name}"), students.network_of(name)
-    answering = forward_flops(students.network_of(teacher), SHAPE) if teacher else 0
-    work = training_work(forward_flops(network, SHAPE), recipe, images, teacher_flops=answering, layers=layers_of(network))
+    answering = size_of(students.network_of(teacher), SHAPE) if teacher else None
+    work = training_work(size_of(network, SHAPE), recipe, images, teacher=answering)
     return _measured(name, spec.name, resolve_precision(device=DEVICE, work=work).precision, teacher)
 
 

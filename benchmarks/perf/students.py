@@ -26,7 +26,7 @@ from ddbench.training.precision import forget_compiled, resolve_precision
 from ddbench.training.predict import TestImages, logits
 from ddbench.training.recipe import student_recipe
 from ddbench.training.students import StudentData, StudentSeeds, student_lesson
-from ddbench.training.work import forward_flops, layers_of, training_work
+from ddbench.training.work import size_of, training_work
 
 if TYPE_CHECKING:
     from torch import nn
@@ -174,8 +174,8 @@ def _test_pass(fast: Fast) -> Ratio:
 def _fast(name: str, spec: ProtocolSpec, pixels: plain.Pixels, *, teacher: str | None = None) -> Fast:
     """Return the training of a fresh network by a protocol, its first epoch done."""
     network, recipe = network_of(name), student_recipe(spec, f"ddbench/{name}")
-    forward, of_teacher = forward_flops(network, SHAPE), forward_flops(network_of(teacher), SHAPE) if teacher else 0
-    whole = training_work(forward, recipe, len(pixels.labels), teacher_flops=of_teacher, layers=layers_of(network))
+    answering = size_of(network_of(teacher), SHAPE) if teacher else None
+    whole = training_work(size_of(network, SHAPE), recipe, len(pixels.labels), teacher=answering)
     precision = resolve_precision(device=DEVICE, work=whole).precision
     run = RunSettings(DEVICE, precision)
     forget_compiled(precision)

@@ -230,8 +230,8 @@ def _bytes(stage: Stage | None, estimates: Estimates) -> int:
         images = sum(len(job.labels) for job in stage.distilled.jobs)
         return stage.recipe.label_bytes(images, stage.distilled.facts.num_classes)
     if isinstance(stage, TeacherStage):
-        return 4 * estimates.parameters(stage.choice.network)
+        return 4 * estimates.size(stage.choice.network).parameters
     if isinstance(stage, ExpertsStage):
         options: Any = stage.choice.options.values
-        return 4 * estimates.parameters(stage.choice.network) * int(options.count) * (int(options.epochs) + 1)
+        return 4 * estimates.size(stage.choice.network).parameters * int(options.count) * (int(options.epochs) + 1)
     return 0

@@ -1,7 +1,8 @@
 """How a stage computes: a deterministic table of device, what it can do, and how much work there is. Nothing is timed.
 
-The table estimates seconds from nominal speeds: what a device needs to start one call of a network, and how fast it multiplies,
-which depends on the layers as well. It errs towards plain float32: bf16 is chosen where it saves at least `BF16_WORTH_S`, another
+The table estimates seconds from nominal speeds: what a device needs to start one call of a network, how fast it multiplies, which
+depends on the layers as well, and on a CPU how long it takes for what passes through memory: values that layers give, and weights
+that are moved. It errs towards plain float32: bf16 is chosen where it saves at least `BF16_WORTH_S`, another
 layout where it saves `LAYOUT_WORTH_S`, native layers where they save `NATIVE_WORTH_S`, compiling where it saves twice the time
 that compiling takes. Speeds of a CPU are per thread. Those of training on one were measured on two cores with AVX-512 and its
 bf16, with 100 images of 32x32, on ResNet-18, ConvNet-3 and MobileNet-V2: whole convolutions with batch norm gain nothing from
@@ -62,6 +63,10 @@ class Speed:
     call_s: float
     """Of one call forward and backward, beyond the arithmetic."""
     flops_per_s: float
+    value_s: float = 0.0
+    """For each number that a layer gives."""
+    weight_s: float = 0.0
+    """For each weight that is moved; threads do not share this."""
 
 
 PLAIN = Precision()
@@ -74,33 +79,33 @@ HALF_COMPILED = Precision("bf16", compile=True, channels_last=True)
 
 SPEEDS: dict[tuple[str, Layers], dict[Precision, Speed]] = {
     ("cpu", "any"): {
-        PLAIN: Speed(2e-3, 50e9),
-        NATIVE: Speed(2e-3, 155e9),
-        HALF: Speed(3e-3, 80e9),
-        COMPILED: Speed(1e-3, 80e9),
-        HALF_COMPILED: Speed(1e-3, 170e9),
+        PLAIN: Speed(4e-3, 54e9, 0.8e-9, 6e-9),
+        NATIVE: Speed(4e-3, 170e9, 0.3e-9, 7e-9),
+        HALF: Speed(5e-3, 88e9, 0.6e-9, 6e-9),
+        COMPILED: Speed(2e-3, 82e9, 0.2e-9, 6e-9),
+        HALF_COMPILED: Speed(2e-3, 182e9, 0.2e-9, 6e-9),
     },
     ("cpu", "batch"): {
-        PLAIN: Speed(2e-3, 90e9),
-        PLAIN_LAST: Speed(2e-3, 98e9),
-        NATIVE: Speed(2e-3, 125e9),
-        HALF_LAST: Speed(3e-3, 190e9),
-        COMPILED: Speed(1e-3, 98e9),
-        HALF_COMPILED: Speed(1e-3, 190e9),
+        PLAIN: Speed(1e-3, 104e9, 0.8e-9, 6e-9),
+        PLAIN_LAST: Speed(1e-3, 114e9, 0.8e-9, 6e-9),
+        NATIVE: Speed(1e-3, 200e9, 0.37e-9, 7e-9),
+        HALF_LAST: Speed(3e-3, 240e9, 0.6e-9, 6e-9),
+        COMPILED: Speed(1e-3, 102e9, 0.2e-9, 6e-9),
+        HALF_COMPILED: Speed(1e-3, 204e9, 0.2e-9, 6e-9),
     },
     ("cpu", "group"): {
-        PLAIN: Speed(2e-3, 55e9),
-        NATIVE: Speed(2e-3, 140e9),
-        HALF: Speed(3e-3, 105e9),
-        COMPILED: Speed(1e-3, 80e9),
-        HALF_COMPILED: Speed(1e-3, 160e9),
+        PLAIN: Speed(1e-3, 67e9, 0.6e-9, 6e-9),
+        NATIVE: Speed(1e-3, 250e9, 0.31e-9, 7e-9),
+        HALF: Speed(3e-3, 161e9, 0.6e-9, 6e-9),
+        COMPILED: Speed(1e-3, 88e9, 0.2e-9, 6e-9),
+        HALF_COMPILED: Speed(1e-3, 194e9, 0.2e-9, 6e-9),
     },
     ("cpu", "depthwise"): {
-        PLAIN: Speed(2e-3, 15e9),
-        PLAIN_LAST: Speed(2e-3, 24e9),
-        HALF_LAST: Speed(3e-3, 24e9),
-        COMPILED: Speed(1e-3, 24e9),
-        HALF_COMPILED: Speed(1e-3, 24e9),
+        PLAIN: Speed(2e-3, 15e9, 0.0, 6e-9),
+        PLAIN_LAST: Speed(2e-3, 24e9, 0.0, 6e-9),
+        HALF_LAST: Speed(3e-3, 24e9, 0.0, 6e-9),
+        COMPILED: Speed(1e-3, 24e9, 0.0, 6e-9),
+        HALF_COMPILED: Speed(1e-3, 24e9, 0.0, 6e-9),
     },
     ("gpu", "any"): {
         PLAIN: Speed(1e-3, 15e12),
@@ -270,7 +275,8 @@ def _speeds(layers: Layers, able: Abilities) -> dict[Precision, Speed]:
 def _seconds(way: Precision, work: Work, able: Abilities) -> float:
     speed = _speeds(work.layers, able)[way]
     threads = able.threads if able.kind == "cpu" else 1
-    return work.steps * speed.call_s + work.flops / (speed.flops_per_s * threads)
+    shared = work.flops / speed.flops_per_s + work.values * speed.value_s
+    return work.steps * speed.call_s + shared / threads + work.moved * speed.weight_s
 
 
 def _cost(way: Precision, work: Work, able: Abilities) -> float:

@@ -1,14 +1,15 @@
-"""How much work training is: multiply-adds of one image, counted once, times what the recipe shows the network."""
+"""How much work training is: what one image takes, counted once, times what the recipe shows the network."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_iter
 from torch.utils.flop_counter import flop_registry
 
 from ddbench.api.protocol import batch_sizes, training_steps
@@ -31,6 +32,31 @@ class Work:
     steps: int
     """How often the network is called."""
     layers: Layers = "any"
+    values: float = 0.0
+    """Numbers that layers give, which pass through memory: small images and narrow networks take more time for them than for the
+    arithmetic."""
+    moved: float = 0.0
+    """Weights that are moved, summed over the steps."""
+
+
+@dataclass(frozen=True)
+class Size:
+    """What is known of a network."""
+
+    flops: int
+    """Of one image, forward."""
+    values: int = 0
+    """That its layers give of one image."""
+    parameters: int = 0
+    layers: Layers = "any"
+
+    def passes(self, images: float, steps: int) -> Work:
+        """Return the work of `images` passes forward in so many calls; a pass backward is one or two of them."""
+        return Work(float(self.flops) * images, steps, self.layers, float(self.values) * images)
+
+    def training(self, images: float, steps: int) -> Work:
+        """Return the work of training on images, repeats counted, in so many steps: three passes, and weights that are moved."""
+        return replace(self.passes(3 * images, steps), moved=float(self.parameters) * steps)
 
 
 def layers_of(network: nn.Module) -> Layers:
@@ -42,31 +68,36 @@ def layers_of(network: nn.Module) -> Layers:
 
 
 def forward_flops(network: nn.Module, shape: tuple[int, int, int]) -> int:
-    """Return the floating-point operations of one image (C, H, W) through a network, from one pass over zeros.
+    """Return the floating-point operations of one image (C, H, W) through a network."""
+    return size_of(network, shape).flops
+
+
+def size_of(network: nn.Module, shape: tuple[int, int, int]) -> Size:
+    """Return the size of a network, from one pass over zeros of one image (C, H, W).
 
     The network is left as it was: eval mode, no gradients, no statistics updated, nothing drawn.
     """
     place = next(network.parameters(), torch.empty(0))
     modes = {module: module.training for module in network.modules()}
-    counter = _Counter()
+    counter, image = _Counter(), torch.zeros(1, *shape, device=place.device, dtype=place.dtype)
     try:
         with torch.no_grad(), counter:
-            network.eval()(torch.zeros(1, *shape, device=place.device, dtype=place.dtype))
+            network.eval()(image)
     finally:
         for module, training in modes.items():
             module.training = training
-    return counter.flops
+    return Size(counter.flops, counter.values, sum(values.numel() for values in network.parameters()), layers_of(network))
 
 
 class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own
-    """Adds up the operations of what runs, by torch's formulas; as torch's `FlopCounterMode`, but it leaves the compiler alone.
+    """Adds up values, and operations by torch's formulas; as its `FlopCounterMode`, but it leaves the compiler alone.
 
     That one imports torch's compiler at its first operation, which takes over a second of every process's start.
     """
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.flops = 0
+        self.flops = self.values = 0
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -86,19 +117,21 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's o
                 return composed
         value = func(*args, **given)
         self.flops += int(formula(*args, **given, out_val=value)) if formula else 0
+        if not func.is_view:
+            self.values += sum(one.numel() for one in tree_iter(value) if isinstance(one, Tensor))
         return value
 
 
-def training_work(flops: int, recipe: Recipe, images: int, *, teacher_flops: int = 0, layers: Layers = "any") -> Work:
+def training_work(size: Size, recipe: Recipe, images: int, *, teacher: Size | None = None) -> Work:
     """Return the work of training on `images`: three forward passes' worth per image seen, and one of the teacher's.
 
     Args:
-        flops: Of one image through the network, forward.
+        size: Of the network.
         recipe: How it is trained.
         images: In the set.
-        teacher_flops: Of one image through the teacher that answers during training.
-        layers: What else decides the network's speed.
+        teacher: The size of the teacher that answers during training.
     """
     steps = training_steps(recipe, images)
     seen = steps * images / len(batch_sizes(images, recipe.batch))
-    return Work(seen * (3 * flops + teacher_flops), steps, layers)
+    work, asked = size.training(seen, steps), (teacher or Size(0)).passes(seen, 0)
+    return replace(work, flops=work.flops + asked.flops, values=work.values + asked.values)

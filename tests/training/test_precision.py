@@ -13,7 +13,7 @@ from ddbench.api.context import Precision
 from ddbench.api.protocol import Optimiser, Schedule
 from ddbench.training.precision import SPEEDS, Abilities, Compiled, autocast, device_abilities, estimated_s, resolve_precision
 from ddbench.training.recipe import Recipe
-from ddbench.training.work import Work, forward_flops, layers_of, training_work
+from ddbench.training.work import Size, Work, forward_flops, layers_of, size_of, training_work
 
 CPU = torch.device("cpu")
 ABLE = Abilities("cpu", bf16=True, compiler=True, threads=2)
@@ -185,5 +185,23 @@ def test_layers_are_told_from_the_modules(small):
 
 def test_work_of_training_is_three_passes_per_image_and_one_of_the_teacher():
     recipe = Recipe(Optimiser(name="sgd", lr=0.1, weight_decay=0.0), Schedule(name="constant"), batch=128, epochs=400)
-    assert training_work(1000, recipe, images=100) == Work(3.0 * 1000 * 100 * 400, 400)
-    assert training_work(1000, recipe, images=1000, teacher_flops=500) == Work(3500.0 * 1000 * 400, 3200)
+    size, teacher = Size(1000, 20, 7, "group"), Size(500, 10, 99)
+    assert training_work(size, recipe, images=100) == Work(3.0 * 1000 * 100 * 400, 400, "group", 3.0 * 20 * 100 * 400, 7 * 400)
+    taught = training_work(size, recipe, images=1000, teacher=teacher)
+    assert taught == Work(3500.0 * 1000 * 400, 3200, "group", 70.0 * 1000 * 400, 7 * 3200)
+
+
+def test_the_size_of_a_network_is_counted_by_hand(small):
+    size = size_of(small(), (3, 6, 6))
+    assert size.layers == "batch"
+    assert size.parameters == 8 * 3 * 9 + 8 + 2 * 8 + 8 * 36 * 4 + 4
+    assert size.values == 3 * 8 * 36 + 4  # convolved, normed, rectified; and the answer
+
+
+def test_what_passes_through_memory_takes_time_and_more_threads_share_it_but_for_weights():
+    one, two = (Abilities("cpu", bf16=False, compiler=False, threads=threads) for threads in (1, 2))
+    arithmetic, values, moved = Work(1e12, 0, "group"), Work(0.0, 0, "group", values=1e10), Work(0.0, 0, "group", moved=1e9)
+    for work, shared in ((arithmetic, True), (values, True), (moved, False)):
+        seconds, halved = (estimated_s(work, able, Precision()) for able in (one, two))
+        assert seconds > 1
+        assert halved == pytest.approx(seconds / 2 if shared else seconds)
