@@ -31,6 +31,7 @@ RATIOS = {
     "squeeze": "students",
     "dm-step": "matching",
     "dc-step": "matching",
+    "native-layers": "layers",
     "eval-seeds": "cells",
 }
 """Parts that compare, with the module of each: it is imported only when the part is measured, for it brings torch."""

@@ -1,5 +1,7 @@
 """How a run answers: what it will do, the table it came to, where its files are, and what failed."""
 
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,10 +27,24 @@ def executed(planned: "Plan", workspace: "Workspace", *, fresh: bool) -> "Outcom
     if stored < len(planned.cells) and not fresh:
         expected = duration(planned.expected_s)
         workspace.reporter.note(f"{len(planned.cells)} cells, {stored} of them in the store; expected time: {expected}")
+    begun = time.monotonic()
     outcome = run_plan(planned, workspace, fresh=fresh)
-    for sentence in outcome.damaged:
-        workspace.reporter.note(f"damaged: {sentence}")
+    for sentence in (*(f"damaged: {one}" for one in outcome.damaged), *_otherwise(outcome, planned)):
+        workspace.reporter.note(sentence)
+    if made := len(outcome.records) - outcome.reused:
+        took = duration(time.monotonic() - begun)
+        workspace.reporter.note(f"{made} cells made in {took}, {outcome.reused} taken from the store")
     return outcome
+
+
+def _otherwise(outcome: "Outcome", planned: "Plan") -> Iterator[str]:
+    """Say where `--compile off` finds what was not computed so: kernels are no part of a key."""
+    if planned.request.compile == "off":
+        ways = [(record.precision.student, record.precision.recover) for record in outcome.records]
+        count = sum(any(way.get("native") or way.get("compile") for way in both) for both in ways)
+        if count:
+            results = f"{count} of {len(ways)} results"
+            yield f"{results}, or their sets, are from the store, computed compiled or with native layers; --fresh makes them anew"
 
 
 def answer(outcome: "Outcome", planned: "Plan", store: "Store", *, as_json: bool) -> None:

@@ -2,9 +2,9 @@
 
 In the usual layout two are matrix products: averaging 2×2 pixels, and the first convolution of a network, whose three channels or
 one leave a kernel for many channels idle. Where a stage's precision says so, in channels-last, native layers run: first
-convolutions (`ddbench.training.few_channels`), those of many channels with 3×3 kernels (`.winograd`) and instance norm
-(`.instance_norm`). All are in float32 and uncompiled. Measured on two cores with AVX2, with 10 to 256 images of 8 to 64 pixels
-(`docs/performance.md`).
+convolutions (`ddbench.training.few_channels`), those of many channels with 3×3 kernels (`.winograd`), instance norm
+(`.instance_norm`) and, in a sequence of layers, batch norm (`.batch_norm`). All are in float32 and uncompiled. Measured on two
+cores with AVX2, with 10 to 256 images of 8 to 64 pixels (`docs/performance.md`).
 """
 
 from __future__ import annotations
@@ -12,16 +12,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeGuard
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ddbench.training import few_channels, norms, winograd
+from ddbench.training import batch_norm, few_channels, norms, winograd
+from ddbench.training.batch_norm import followed
 from ddbench.training.few_channels import Window
-from ddbench.training.instance_norm import After, normed
+from ddbench.training.instance_norm import normed
 from ddbench.training.native import REALS
+from ddbench.training.norms import After
 from ddbench.training.winograd import convolved
 
 if TYPE_CHECKING:
@@ -100,22 +102,25 @@ class InstanceNorm(nn.GroupNorm):
 
 
 class Chain(nn.Sequential):
-    """`nn.Sequential` that takes an instance norm, a rectifier and a halving that follow each other together."""
+    """`nn.Sequential` that takes a norm, a rectifier and a halving that follow each other together."""
 
     def forward(self, images: Tensor) -> Tensor:
         """Return what the last layer gives."""
         layers = list(self)
         while layers:
             layer = layers.pop(0)
-            if type(layer) is not InstanceNorm or _has_hooks(layer) or not norms.suits(images, layer.weight):
+            if not _norms_here(layer, images):
                 images = layer(images)
                 continue
             rectify = bool(layers) and type(layers[0]) is nn.ReLU and not _has_hooks(layers[0])
             rest = layers[1:] if rectify else layers
             even = images.shape[2] % 2 == images.shape[3] % 2 == 0
             halve = bool(rest) and even and type(rest[0]) is Halving and not _has_hooks(rest[0])
-            layers = rest[1:] if halve else rest
-            images = normed(images, layer.weight, layer.bias, After(layer.eps, rectify, halve))
+            layers, after = rest[1:] if halve else rest, After(layer.eps, rectify, halve)
+            if isinstance(layer, nn.BatchNorm2d):
+                images = followed(layer, images, after)
+            else:
+                images = normed(images, layer.weight, layer.bias, after)
         return images
 
 
@@ -186,6 +191,15 @@ def _kind_of(layer: nn.Module, *, native: bool) -> type[nn.Module] | None:
     if native and type(layer) is nn.GroupNorm and layer.num_groups == layer.num_channels and layer.affine:
         return InstanceNorm
     return Chain if native and type(layer) is nn.Sequential else None
+
+
+def _norms_here(layer: nn.Module, images: Tensor) -> TypeGuard[nn.BatchNorm2d | InstanceNorm]:
+    """Return whether a layer is a norm that native code takes together with what follows it."""
+    if _has_hooks(layer):
+        return False
+    if type(layer) is nn.BatchNorm2d:
+        return batch_norm.suits(layer, images)
+    return type(layer) is InstanceNorm and norms.suits(images, layer.weight)
 
 
 def _has_hooks(layer: nn.Module) -> bool:

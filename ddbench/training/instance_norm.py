@@ -6,24 +6,15 @@ write an activation a dozen times, forward and backward; here it is read from me
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
 
-from ddbench.training.norms import native_norms, rooms, shape_of
+from ddbench.training.norms import After, native_norms, rooms, shape_of
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-
-class After(NamedTuple):
-    """What follows the norm, and its epsilon."""
-
-    eps: float
-    rectify: bool = False
-    halve: bool = False
-    """Whether 2×2 pixels are averaged; the images' sides are even."""
 
 
 def normed(images: Tensor, weight: Tensor, bias: Tensor, after: After) -> Tensor:
@@ -41,9 +32,7 @@ def normed(images: Tensor, weight: Tensor, bias: Tensor, after: After) -> Tensor
 
 def plainly(images: Tensor, weight: Tensor, bias: Tensor, after: After) -> Tensor:
     """Return the same by torch's own layers."""
-    found = F.group_norm(images, len(weight), weight, bias, after.eps)
-    found = F.relu(found) if after.rectify else found
-    return F.avg_pool2d(found, 2) if after.halve else found
+    return after.plainly(F.group_norm(images, len(weight), weight, bias, after.eps))
 
 
 class _Normed(torch.autograd.Function):
@@ -68,10 +57,8 @@ class _Normed(torch.autograd.Function):
 
 
 def _forward(images: Tensor, weight: Tensor, bias: Tensor, after: After) -> tuple[Tensor, Tensor, Tensor]:
-    native, (count, channels, height, width) = native_norms(images.dtype), images.shape
-    sides = (height // 2, width // 2) if after.halve else (height, width)
-    outputs = torch.empty((count, channels, *sides), dtype=images.dtype, memory_format=torch.channels_last)
-    mean, scale = images.new_empty((2, count, channels))
+    native, outputs = native_norms(images.dtype), after.empty(images)
+    mean, scale = images.new_empty((2, *images.shape[:2]))
     room, threads = rooms(images)
     weight, bias = weight.contiguous(), bias.contiguous()
     native.instance_forward(

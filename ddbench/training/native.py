@@ -14,9 +14,10 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import platformdirs
 import torch
@@ -37,6 +38,28 @@ def fits(images: torch.Tensor, weight: torch.Tensor) -> bool:
     """Return whether images are such as our C sources take: on a CPU, of a dtype of `REALS` that is the weight's, channels-last."""
     known = images.device.type == weight.device.type == "cpu" and images.dtype == weight.dtype and images.dtype in REALS
     return known and images.ndim == 4 and len(images) > 0 and images.is_contiguous(memory_format=torch.channels_last)
+
+
+def asked(ctx: Any, tensors: Sequence[bool]) -> list[bool]:
+    """Return for each input of a function, in its backward pass, whether its gradient is asked for there and then.
+
+    `ctx.needs_input_grad` says whether it could be. Torch's own layers leave out what nobody asks for: gradient matching asks twice
+    through every layer, for weights and then for images alone.
+
+    Args:
+        ctx: The function's context.
+        tensors: Which of its inputs are tensors.
+    """
+    nodes = iter(ctx.next_functions)
+    return [is_tensor and _runs(next(nodes)[0]) and needed for needed, is_tensor in zip(ctx.needs_input_grad, tensors, strict=True)]
+
+
+def _runs(node: Any) -> bool:
+    """Return whether a node is part of the backward pass that is under way; of a leaf that it is for, torch raises."""
+    try:
+        return node is not None and bool(torch._C._will_engine_execute_node(node))  # noqa: SLF001 - torch's hooks ask so too
+    except RuntimeError:
+        return True
 
 
 def compiler() -> str | None:

@@ -1,6 +1,6 @@
-/* Norms of channels-last images, in few passes over an image that stays in the processor's cache: instance norm, with the rectifier
-   and the 2x2 average pooling that may follow it; and a frozen batch norm that tells the statistics of what it is given. Images are
-   (N, H, W, C), with C a multiple of LANES.
+/* Norms of channels-last images, in few passes over an image that stays in the processor's cache: instance norm and batch norm, with
+   the rectifier and the 2x2 average pooling that may follow them; and a frozen batch norm that tells the statistics of what it is
+   given. Images are (N, H, W, C), with C a multiple of LANES.
 
    Sums are taken row by row and then over rows, so that rounding grows with the root of an image's side; they and their order
    depend on the image alone. */
@@ -66,38 +66,29 @@ static inline vector where_above(vector deciding, vector value)
 
 static inline vector rectified(vector value, int rectify) { return rectify ? where_above(value, value) : value; }
 
-/* Outputs, and `mean` and `scale` (N, C) for the way back. */
-void instance_forward(const REAL *images, const REAL *weight, const REAL *bias, double eps, REAL *outputs, REAL *mean, REAL *scale,
-                  const long *shape, int rectify, int halve, REAL *room, int threads)
+/* slope * x + offset of one image, rectified and halved. */
+static void affine(const REAL *image, job j, const REAL *slope, const REAL *offset, REAL *to)
 {
-    job j = job_of(shape, rectify, halve);
-    long pixels = j.height * j.width * j.channels;
-#pragma omp parallel for num_threads(threads) schedule(static)
-    for (long n = 0; n < j.images; n++) {
-        const REAL *image = images + n * pixels;
-        REAL *mine = room + omp_get_thread_num() * norms_room(j.channels), *slope = mine + j.channels, *offset = slope + j.channels;
-        REAL *m = mean + n * j.channels, *s = scale + n * j.channels;
-        moments(image, j, m, s, mine);
-        for (long c = 0; c < j.channels; c++) s[c] = 1 / __builtin_sqrt(s[c] + (REAL)eps);
-        for (long c = 0; c < j.channels; c++) slope[c] = s[c] * weight[c], offset[c] = bias[c] - m[c] * slope[c];
-        REAL *to = outputs + n * (halve ? pixels / 4 : pixels);
-        if (!halve)
-            for (long p = 0; p < pixels; p += j.channels)
-                for (long c = 0; c < j.channels; c += LANES)
-                    store(to + p + c, rectified(load(image + p + c) * load(slope + c) + load(offset + c), rectify));
-        else
-            for (long y = 0; y < j.height; y += 2)
-                for (long x = 0; x < j.width; x += 2, to += j.channels) {
-                    const REAL *above = image + (y * j.width + x) * j.channels, *below = above + j.width * j.channels;
-                    for (long c = 0; c < j.channels; c += LANES) {
-                        vector a = load(slope + c), b = load(offset + c);
-                        vector upper = rectified(load(above + c) * a + b, rectify) + rectified(load(above + j.channels + c) * a + b, rectify);
-                        vector lower = rectified(load(below + c) * a + b, rectify) + rectified(load(below + j.channels + c) * a + b, rectify);
-                        store(to + c, (REAL)0.25 * (upper + lower));
-                    }
-                }
+    if (!j.halve) {
+        for (long p = 0; p < j.height * j.width * j.channels; p += j.channels)
+            for (long c = 0; c < j.channels; c += LANES)
+                store(to + p + c, rectified(load(image + p + c) * load(slope + c) + load(offset + c), j.rectify));
+        return;
     }
+    for (long y = 0; y < j.height; y += 2)
+        for (long x = 0; x < j.width; x += 2, to += j.channels) {
+            const REAL *above = image + (y * j.width + x) * j.channels, *below = above + j.width * j.channels;
+            for (long c = 0; c < j.channels; c += LANES) {
+                vector a = load(slope + c), b = load(offset + c);
+                vector upper = rectified(load(above + c) * a + b, j.rectify) + rectified(load(above + j.channels + c) * a + b, j.rectify);
+                vector lower = rectified(load(below + c) * a + b, j.rectify) + rectified(load(below + j.channels + c) * a + b, j.rectify);
+                store(to + c, (REAL)0.25 * (upper + lower));
+            }
+        }
 }
+
+/* Numbers that `affine` gives of one image. */
+static long affine_size(job j) { return j.height * j.width * j.channels / (j.halve ? 4 : 1); }
 
 /* The gradient that arrives at one normalised value, before its affine map, where it is let through. */
 static inline vector arriving(const REAL *image, const REAL *gradient, job j, long y, long x, long c, vector slope, vector offset)
@@ -109,6 +100,56 @@ static inline vector arriving(const REAL *image, const REAL *gradient, job j, lo
     return where_above(out, g);
 }
 
+/* What arrives at one image, summed (`whole`), and its part along the image less its `mean` (`along`). `row` has room for twice C. */
+static void arriving_sums(const REAL *image, const REAL *gradient, job j, const REAL *mean, const REAL *slope, const REAL *offset,
+                          REAL *whole, REAL *along, REAL *row)
+{
+    REAL *other = row + j.channels;
+    for (long c = 0; c < j.channels; c++) row[c] = other[c] = whole[c] = along[c] = 0;
+    for (long y = 0; y < j.height; y++) {
+        for (long x = 0; x < j.width; x++)
+            for (long c = 0; c < j.channels; c += LANES) {
+                vector g = arriving(image, gradient, j, y, x, c, load(slope + c), load(offset + c));
+                vector off = load(image + (y * j.width + x) * j.channels + c) - load(mean + c);
+                store(row + c, load(row + c) + g);
+                store(other + c, load(other + c) + g * off);
+            }
+        add_row(row, whole, j.channels);
+        add_row(other, along, j.channels);
+    }
+}
+
+/* slope * g - level - (x - mean) * along of one image, where g arrives. */
+static void back(const REAL *image, const REAL *gradient, job j, const REAL *mean, const REAL *slope, const REAL *offset,
+                 const REAL *level, const REAL *along, REAL *to)
+{
+    for (long y = 0; y < j.height; y++)
+        for (long x = 0; x < j.width; x++)
+            for (long c = 0; c < j.channels; c += LANES) {
+                long place = (y * j.width + x) * j.channels + c;
+                vector a = load(slope + c), g = arriving(image, gradient, j, y, x, c, a, load(offset + c));
+                vector off = load(image + place) - load(mean + c);
+                store(to + place, a * g - load(level + c) - off * load(along + c));
+            }
+}
+
+/* Outputs, and `mean` and `scale` (N, C) for the way back. */
+void instance_forward(const REAL *images, const REAL *weight, const REAL *bias, double eps, REAL *outputs, REAL *mean, REAL *scale,
+                  const long *shape, int rectify, int halve, REAL *room, int threads)
+{
+    job j = job_of(shape, rectify, halve);
+    long pixels = j.height * j.width * j.channels;
+#pragma omp parallel for num_threads(threads) schedule(static)
+    for (long n = 0; n < j.images; n++) {
+        REAL *mine = room + omp_get_thread_num() * norms_room(j.channels), *slope = mine + j.channels, *offset = slope + j.channels;
+        REAL *m = mean + n * j.channels, *s = scale + n * j.channels;
+        moments(images + n * pixels, j, m, s, mine);
+        for (long c = 0; c < j.channels; c++) s[c] = 1 / __builtin_sqrt(s[c] + (REAL)eps);
+        for (long c = 0; c < j.channels; c++) slope[c] = s[c] * weight[c], offset[c] = bias[c] - m[c] * slope[c];
+        affine(images + n * pixels, j, slope, offset, outputs + n * affine_size(j));
+    }
+}
+
 /* Gradients of the images, and of weight and bias for each image (N, C). */
 void instance_backward(const REAL *images, const REAL *weight, const REAL *bias, const REAL *mean, const REAL *scale, const REAL *gradients,
                    REAL *to, REAL *of_weight, REAL *of_bias, const long *shape, int rectify, int halve, REAL *room, int threads)
@@ -118,39 +159,62 @@ void instance_backward(const REAL *images, const REAL *weight, const REAL *bias,
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (long n = 0; n < j.images; n++) {
         const REAL *image = images + n * pixels, *m = mean + n * j.channels, *s = scale + n * j.channels;
-        const REAL *gradient = gradients + n * (halve ? pixels / 4 : pixels);
+        const REAL *gradient = gradients + n * affine_size(j);
         REAL *mine = room + omp_get_thread_num() * norms_room(j.channels), *other = mine + j.channels;
-        REAL *slope = other + j.channels, *offset = slope + j.channels, *back = to + n * pixels;
+        REAL *slope = other + j.channels, *offset = slope + j.channels;
         REAL *gw = of_weight + n * j.channels, *gb = of_bias + n * j.channels;
-        for (long c = 0; c < j.channels; c++) {
-            slope[c] = s[c] * weight[c], offset[c] = bias[c] - m[c] * slope[c];
-            mine[c] = other[c] = gw[c] = gb[c] = 0;
-        }
-        for (long y = 0; y < j.height; y++) {
-            for (long x = 0; x < j.width; x++)
-                for (long c = 0; c < j.channels; c += LANES) {
-                    vector g = arriving(image, gradient, j, y, x, c, load(slope + c), load(offset + c));
-                    vector off = load(image + (y * j.width + x) * j.channels + c) - load(m + c);
-                    store(mine + c, load(mine + c) + g);
-                    store(other + c, load(other + c) + g * off);
-                }
-            add_row(mine, gb, j.channels);
-            add_row(other, gw, j.channels);
-        }
+        for (long c = 0; c < j.channels; c++) slope[c] = s[c] * weight[c], offset[c] = bias[c] - m[c] * slope[c];
+        arriving_sums(image, gradient, j, m, slope, offset, gb, gw, mine);
         REAL count = (REAL)(j.height * j.width);
         for (long c = 0; c < j.channels; c++) {
             gw[c] *= s[c];
             mine[c] = slope[c] * gb[c] / count;          /* the mean of what arrives */
             other[c] = slope[c] * s[c] * gw[c] / count;  /* and its part along the image */
         }
-        for (long y = 0; y < j.height; y++)
-            for (long x = 0; x < j.width; x++)
-                for (long c = 0; c < j.channels; c += LANES) {
-                    vector a = load(slope + c), g = arriving(image, gradient, j, y, x, c, a, load(offset + c));
-                    vector off = load(image + (y * j.width + x) * j.channels + c) - load(m + c);
-                    store(back + (y * j.width + x) * j.channels + c, a * g - load(mine + c) - off * load(other + c));
-                }
+        back(image, gradient, j, m, slope, offset, mine, other, to + n * pixels);
     }
+}
+
+/* Mean and biased variance of each image's channels (N, C). */
+void batch_moments(const REAL *images, REAL *mean, REAL *variance, const long *shape, REAL *room, int threads)
+{
+    job j = job_of(shape, 0, 0);
+#pragma omp parallel for num_threads(threads) schedule(static)
+    for (long n = 0; n < j.images; n++)
+        moments(images + n * j.height * j.width * j.channels, j, mean + n * j.channels, variance + n * j.channels,
+                room + omp_get_thread_num() * norms_room(j.channels));
+}
+
+/* Outputs slope * x + offset, rectified and halved. */
+void batch_forward(const REAL *images, const REAL *slope, const REAL *offset, REAL *outputs, const long *shape, int rectify, int halve,
+                   int threads)
+{
+    job j = job_of(shape, rectify, halve);
+#pragma omp parallel for num_threads(threads) schedule(static)
+    for (long n = 0; n < j.images; n++)
+        affine(images + n * j.height * j.width * j.channels, j, slope, offset, outputs + n * affine_size(j));
+}
+
+/* What arrives at each image, summed (N, C), and its part along the image less the batch's mean (C). */
+void batch_sums(const REAL *images, const REAL *gradients, const REAL *mean, const REAL *slope, const REAL *offset, REAL *whole,
+                REAL *along, const long *shape, int rectify, int halve, REAL *room, int threads)
+{
+    job j = job_of(shape, rectify, halve);
+#pragma omp parallel for num_threads(threads) schedule(static)
+    for (long n = 0; n < j.images; n++)
+        arriving_sums(images + n * j.height * j.width * j.channels, gradients + n * affine_size(j), j, mean, slope, offset,
+                      whole + n * j.channels, along + n * j.channels, room + omp_get_thread_num() * norms_room(j.channels));
+}
+
+/* Gradients of the images: slope * g - level - (x - mean) * along. */
+void batch_backward(const REAL *images, const REAL *gradients, const REAL *mean, const REAL *slope, const REAL *offset,
+                    const REAL *level, const REAL *along, REAL *to, const long *shape, int rectify, int halve, int threads)
+{
+    job j = job_of(shape, rectify, halve);
+    long pixels = j.height * j.width * j.channels;
+#pragma omp parallel for num_threads(threads) schedule(static)
+    for (long n = 0; n < j.images; n++)
+        back(images + n * pixels, gradients + n * affine_size(j), j, mean, slope, offset, level, along, to + n * pixels);
 }
 
 /* Outputs slope * x + offset, and mean and biased variance of each image's channels (N, C). */
@@ -163,9 +227,7 @@ void frozen_forward(const REAL *images, const REAL *slope, const REAL *offset, R
     for (long n = 0; n < j.images; n++) {
         const REAL *image = images + n * pixels;
         moments(image, j, mean + n * j.channels, variance + n * j.channels, room + omp_get_thread_num() * norms_room(j.channels));
-        for (long p = 0; p < pixels; p += j.channels)
-            for (long c = 0; c < j.channels; c += LANES)
-                store(outputs + n * pixels + p + c, load(image + p + c) * load(slope + c) + load(offset + c));
+        affine(image, j, slope, offset, outputs + n * pixels);
     }
 }
 

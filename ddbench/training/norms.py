@@ -5,9 +5,10 @@ from __future__ import annotations
 import ctypes
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 
 from ddbench.training.native import REALS, fits, library
 
@@ -15,6 +16,26 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 SOURCE = Path(__file__).with_suffix(".c")
+
+
+class After(NamedTuple):
+    """What follows a norm, and its epsilon."""
+
+    eps: float
+    rectify: bool = False
+    halve: bool = False
+    """Whether 2×2 pixels are averaged; the images' sides are even."""
+
+    def plainly(self, normed: Tensor) -> Tensor:
+        """Return what follows by torch's own layers."""
+        found = F.relu(normed) if self.rectify else normed
+        return F.avg_pool2d(found, 2) if self.halve else found
+
+    def empty(self, images: Tensor) -> Tensor:
+        """Return room for what follows of images (N, C, H, W), in channels-last."""
+        count, channels, height, width = images.shape
+        sides = (height // 2, width // 2) if self.halve else (height, width)
+        return torch.empty((count, channels, *sides), dtype=images.dtype, memory_format=torch.channels_last)
 
 
 def suits(images: Tensor, weight: Tensor) -> bool:
@@ -46,6 +67,10 @@ def native_norms(dtype: torch.dtype) -> ctypes.CDLL:
     takes: dict[str, list[Any]] = {
         "instance_forward": [*[pointer] * 3, ctypes.c_double, *[pointer] * 4, *ends],
         "instance_backward": [*[pointer] * 10, *ends],
+        "batch_moments": [*[pointer] * 5, number],
+        "batch_forward": [*[pointer] * 5, number, number, number],
+        "batch_sums": [*[pointer] * 8, *ends],
+        "batch_backward": [*[pointer] * 9, number, number, number],
         "frozen_forward": [*[pointer] * 8, number],
         "frozen_backward": [*[pointer] * 7, long, number],
     }

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from ddbench.training.native import REALS, library
+from ddbench.training.native import REALS, asked, library
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -83,14 +83,14 @@ class _Convolved(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, images: Tensor, weight: Tensor, bias: Tensor | None, turned: bool) -> Tensor:  # noqa: FBT001
         ctx.save_for_backward(images, weight)
-        ctx.turned = turned
+        ctx.turned, ctx.has_bias = turned, bias is not None
         return _convolve(images, weight, bias, turned=turned)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None]:
         """dL/dx is the gradient convolved with the kernels seen from the other side."""
         images, weight = ctx.saved_tensors
-        (grad,), (of_images, of_weight, of_bias, _) = grads, ctx.needs_input_grad
+        (grad,), (of_images, of_weight, of_bias, _) = grads, asked(ctx, (True, True, ctx.has_bias, False))
         pair = (grad, images) if ctx.turned else (images, grad)
         return (
             convolved(grad, weight, turned=not ctx.turned) if of_images else None,
@@ -112,7 +112,7 @@ class _KernelGradient(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None]:
         """The kernel's gradient is linear in each of the two, with the other and this one's own gradient for kernels."""
         images, gradient = ctx.saved_tensors
-        of_images, of_gradient = ctx.needs_input_grad
+        of_images, of_gradient = asked(ctx, (True, True))
         return (
             convolved(gradient, grads[0], turned=True) if of_images else None,
             convolved(images, grads[0]) if of_gradient else None,

@@ -138,6 +138,19 @@ def test_only_data_goes_to_stdout(asked, anything):
     assert "a note" in result.stderr
     assert "expected time: 90 s" in result.stderr
     assert "damaged: a sentence" in result.stderr
+    assert "8 cells made in under a second, 0 taken from the store" in result.stderr
+
+
+@pytest.mark.parametrize(("flag", "count"), [("auto", 0), ("on", 0), ("off", 2)])
+def test_what_the_store_has_computed_otherwise_is_told_where_that_was_refused(asked, anything, flag, count):
+    natively, compiled = {"dtype": "fp32", "native": True}, {"dtype": "fp32", "compile": True}
+    first, second, *others = asked.records
+    blocks = first.precision.model_copy(update={"recover": natively}), second.precision.model_copy(update={"student": compiled})
+    changed = [one.model_copy(update={"precision": block}) for one, block in zip((first, second), blocks, strict=True)]
+    asked.records = [*changed, *others]
+    result = run("dwa", "--compile", flag)
+    assert (f"{count} of 8 results" in result.stderr) == (count > 0)
+    assert ("--fresh makes them anew" in result.stderr) == (count > 0)
 
 
 def test_failed_cells_exit_with_1_after_the_table(asked, anything):

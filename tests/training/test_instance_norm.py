@@ -9,8 +9,8 @@ from torch.autograd import gradcheck, gradgradcheck
 
 from ddbench.training import cpu_layers, instance_norm, native
 from ddbench.training.cpu_layers import Chain, InstanceNorm, as_built, with_cpu_layers
-from ddbench.training.instance_norm import After, normed, plainly
-from ddbench.training.norms import lanes, suits
+from ddbench.training.instance_norm import normed, plainly
+from ddbench.training.norms import After, lanes, suits
 
 pytestmark = pytest.mark.skipif(native.compiler() is None, reason="this machine has no C compiler")
 

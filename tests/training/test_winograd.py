@@ -235,3 +235,34 @@ def test_weights_that_are_trained_and_their_gradients_are_laid_out_as_usual(trai
     if trained:
         network(torch.randn(9, 16, 9, 9).to(memory_format=torch.channels_last)).square().sum().backward()
         assert all(weight.grad.is_contiguous() for weight in weights)
+
+
+@pytest.mark.parametrize("leaf", [True, False])
+def test_only_gradients_that_are_asked_for_are_computed(monkeypatch, leaf):
+    called = []
+    made, convolve = winograd._kernel_gradient, winograd._convolve
+    monkeypatch.setattr(winograd, "_kernel_gradient", lambda *of: called.append("weight") or made(*of))
+    monkeypatch.setattr(winograd, "_convolve", lambda *of, **how: called.append("images") or convolve(*of, **how))
+    images, weight, bias = (tensor.requires_grad_() for tensor in _pair((2, 8, 8), _wide(), _wide(2), bias=True))
+
+    def layer():
+        return convolved(*((images, weight) if leaf else (images * 1, weight * 1)), bias)
+
+    def asked(*of, bias_too=False):
+        found = layer()
+        called.clear()
+        torch.autograd.grad(found.sum(), [*of, *([bias] if bias_too else [])])
+        return sorted(called)
+
+    assert asked(images) == ["images"]
+    assert asked(weight) == ["weight"]
+    assert asked(images, weight, bias_too=True) == ["images", "weight"]
+    assert asked(bias_too=True) == []
+    found = layer()
+    (first,) = torch.autograd.grad(found.square().sum(), weight, create_graph=True)
+    called.clear()
+    torch.autograd.grad(first.square().sum(), images)
+    assert sorted(called) == ["images"] * 3  # of the kernel's gradient by its two inputs, and back through the layer itself
+    layer().sum().backward()
+    assert images.grad is not None
+    assert weight.grad is not None
