@@ -42,13 +42,8 @@ def _convolutions() -> Iterator[Ratio]:
         yield from _of_layer(name, layer, (channels, side), flops)
     width, side = CONVNET
     first = nn.Conv2d(3, width, 3, padding=1)
-    yield from _of_layer(
-        "first 3×3 convolution, 3 to 128 channels of 32×32",
-        first,
-        (3, side),
-        MULTIPLY_ADD * IMAGES * 3 * width * 9 * side**2,
-        only="weights",
-    )
+    flops = MULTIPLY_ADD * IMAGES * 3 * width * 9 * side**2
+    yield from _of_layer("first 3×3 convolution, 3 to 128 channels of 32×32", first, (3, side), flops)
 
 
 def _norms() -> Iterator[Ratio]:

@@ -147,3 +147,54 @@ void few_kernel_gradient(const REAL *images, const REAL *gradients, REAL *sums_o
         }
     }
 }
+
+/* The gradients of a panel of taps, from `tap` on, of `rows` outputs side by side, added to the padded image at `back`. */
+#define BACK(rows)                                                                             \
+    do {                                                                                       \
+        vector sums[rows][2] = {{{0}}};                                                        \
+        REAL found[PANEL];                                                                     \
+        for (long k = 0; k < j.made; k++) {                                                    \
+            vector first = load(kernels + k * columns + tap), second = load(kernels + k * columns + tap + LANES); \
+            _Pragma("GCC unroll 12") for (int r = 0; r < rows; r++) {                          \
+                REAL factor = from[r * j.made + k];                                            \
+                sums[r][0] += factor * first;                                                  \
+                sums[r][1] += factor * second;                                                 \
+            }                                                                                  \
+        }                                                                                      \
+        for (int r = 0; r < rows; r++) {                                                       \
+            store(found, sums[r][0]);                                                          \
+            store(found + LANES, sums[r][1]);                                                  \
+            for (long t = 0; t < PANEL && tap + t < taps; t++) back[r * step + offsets[tap + t]] += found[t]; \
+        }                                                                                      \
+    } while (0)
+
+/* The gradient of images from that of the outputs; kernels are (K, `columns`), of which the first are taps and the others 0. */
+void few_image_gradient(const REAL *gradients, const REAL *kernels, REAL *to, const long *shape, long columns, REAL *room, int threads)
+{
+    job j = job_of(shape);
+    long offsets[MOST_TAPS], taps = taps_of(j, offsets), step = j.stride_x * j.channels, row = padded_row(j);
+#pragma omp parallel for num_threads(threads) schedule(static)
+    for (long n = 0; n < j.images; n++) {
+        REAL *image = room + omp_get_thread_num() * few_room(shape);
+        memset(image, 0, few_room(shape) * sizeof(REAL));
+        for (long y = 0; y < j.out_height; y++) {
+            const REAL *gradient = gradients + (n * j.out_height + y) * j.out_width * j.made;
+            for (long tap = 0; tap < taps; tap += PANEL) {
+                long x = 0;
+                for (; x + ROWS <= j.out_width; x += ROWS) {
+                    const REAL *from = gradient + x * j.made;
+                    REAL *back = image + y * j.stride_y * row + x * step;
+                    BACK(ROWS);
+                }
+                for (; x < j.out_width; x++) {
+                    const REAL *from = gradient + x * j.made;
+                    REAL *back = image + y * j.stride_y * row + x * step;
+                    BACK(1);
+                }
+            }
+        }
+        long inner = j.width * j.channels;
+        for (long y = 0; y < j.height; y++)
+            memcpy(to + (n * j.height + y) * inner, image + (y + j.pad_y) * row + j.pad_x * j.channels, inner * sizeof(REAL));
+    }
+}

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
-from torch.nn.grad import conv2d_weight
+import torch.nn.functional as F
+from torch.nn.grad import conv2d_input, conv2d_weight
 
-from ddbench.training.native import REALS, fits, library
+from ddbench.training.native import REALS, asked, fits, library
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,8 +27,8 @@ class Window(NamedTuple):
 
 
 def suits(images: Tensor, weight: Tensor) -> bool:
-    """Return whether images are convolved here: float32 or float64 in channels-last, and no gradient asked of them."""
-    return not images.requires_grad and fits(images, weight)
+    """Return whether images are convolved here: float32 or float64 in channels-last."""
+    return fits(images, weight)
 
 
 @lru_cache
@@ -65,20 +66,45 @@ class _Convolved(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, images: Tensor, weight: Tensor, bias: Tensor | None, window: Window) -> Tensor:
         ctx.save_for_backward(images, weight)
-        ctx.window = window
+        ctx.window, ctx.has_bias = window, bias is not None
         return _convolve(images, weight, bias, window)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[None, Tensor | None, Tensor | None, None]:
-        """dL/dw is the sum over outputs of their gradient times what the kernel saw there."""
-        images, weight = ctx.saved_tensors
-        (gradient,), (_, of_weight, of_bias, _), window = grads, ctx.needs_input_grad, ctx.window
-        found = None
-        if of_weight and torch.is_grad_enabled():  # gradients of gradients are asked for
-            found = conv2d_weight(images, weight.shape, gradient, *window)  # type: ignore[no-untyped-call]  # torch's own
-        elif of_weight:
-            found = _kernel_gradient(images, weight, gradient, window)
-        return None, found, gradient.sum((0, 2, 3)) if of_bias else None, None
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None]:
+        """dL/dw is the sum over outputs of their gradient times what the kernel saw there; dL/dx that times the kernel."""
+        (images, weight), (gradient,), window = ctx.saved_tensors, grads, ctx.window
+        of_images, of_weight, of_bias, _ = asked(ctx, (True, True, ctx.has_bias, False))
+        made = _plainly if torch.is_grad_enabled() else _natively  # where gradients of gradients are asked for, by torch
+        return *made(images, weight, gradient, window, (of_images, of_weight)), gradient.sum((0, 2, 3)) if of_bias else None, None
+
+
+Pair = tuple["Tensor | None", "Tensor | None"]
+
+
+def _plainly(images: Tensor, weight: Tensor, gradient: Tensor, window: Window, wanted: tuple[bool, bool]) -> Pair:
+    """Return the gradients of images and of weights, those that are wanted, by torch's own layers."""
+    found = conv2d_input(images.shape, weight, gradient, *window) if wanted[0] else None  # type: ignore[no-untyped-call]  # torch's own
+    return found, conv2d_weight(images, weight.shape, gradient, *window) if wanted[1] else None  # type: ignore[no-untyped-call]
+
+
+def _natively(images: Tensor, weight: Tensor, gradient: Tensor, window: Window, wanted: tuple[bool, bool]) -> Pair:
+    """Return the same by native code."""
+    gradient = gradient.contiguous(memory_format=torch.channels_last)
+    found = _image_gradient(images, weight, gradient, window) if wanted[0] else None
+    return found, _kernel_gradient(images, weight, gradient, window) if wanted[1] else None
+
+
+def _image_gradient(images: Tensor, weight: Tensor, gradient: Tensor, window: Window) -> Tensor:
+    native, taps = _native(images.dtype), weight[0].numel()
+    columns = -(-taps // panel(images.dtype)) * panel(images.dtype)
+    kernels = F.pad(weight.detach().permute(0, 2, 3, 1).reshape(len(weight), taps), (0, columns - taps)).contiguous()
+    found = torch.empty_like(images, memory_format=torch.channels_last)
+    shape, threads = _shape(images, weight, window), torch.get_num_threads()
+    room = images.new_empty(threads * native.few_room(shape))
+    native.few_image_gradient(
+        *(tensor.data_ptr() for tensor in (gradient, kernels, found)), shape, columns, room.data_ptr(), threads
+    )
+    return found
 
 
 def _convolve(images: Tensor, weight: Tensor, bias: Tensor | None, window: Window) -> Tensor:
@@ -102,7 +128,6 @@ def _convolve(images: Tensor, weight: Tensor, bias: Tensor | None, window: Windo
 
 def _kernel_gradient(images: Tensor, weight: Tensor, gradient: Tensor, window: Window) -> Tensor:
     native, (made, channels, down, across) = _native(images.dtype), weight.shape
-    gradient = gradient.contiguous(memory_format=torch.channels_last)
     blocks = images.new_empty((native.few_blocks(), down, across, channels, made))
     shape, threads = _shape(images, weight, window), torch.get_num_threads()
     room = images.new_empty(threads * native.few_room(shape))
@@ -133,6 +158,7 @@ def _native(dtype: torch.dtype) -> ctypes.CDLL:
         "few_room": ([pointer], long),
         "few_convolve": ([*[pointer] * 6, number], None),
         "few_kernel_gradient": ([*[pointer] * 5, number], None),
+        "few_image_gradient": ([*[pointer] * 4, long, pointer, number], None),
     }
     for name, (types, gives) in takes.items():
         function = getattr(native, name)

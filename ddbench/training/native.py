@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -72,7 +73,7 @@ def compiler() -> str | None:
 
 @lru_cache
 def library(source: Path, *options: str) -> ctypes.CDLL:
-    """Return a C source as a loaded library, compiled unless it was before.
+    """Return a C source as a loaded library, compiled unless it was before and can be loaded.
 
     Args:
         source: The file.
@@ -89,8 +90,9 @@ def library(source: Path, *options: str) -> ctypes.CDLL:
     for folder in _folders():
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if not (folder / name).is_file():
-                _compile(command, source, options, folder / name)
+            with suppress(OSError):  # there is none, or it is damaged
+                return ctypes.CDLL(str(folder / name))
+            _compile(command, source, options, folder / name)
             return ctypes.CDLL(str(folder / name))
         except (OSError, subprocess.SubprocessError) as error:
             told.append(_reason(error))

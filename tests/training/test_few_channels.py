@@ -38,7 +38,7 @@ def _inputs(channels, size, *, bias=True, dtype=torch.float64, count=5):
 @pytest.mark.parametrize(("size", "window"), WINDOWS, ids=str)
 def test_values_and_gradients_are_those_of_the_convolution(channels, bias, size, window):
     images, weight, added = _inputs(channels, size, bias=bias)
-    inputs = [tensor.requires_grad_() for tensor in (weight, added) if tensor is not None]
+    inputs = [tensor.requires_grad_() for tensor in (images, weight, added) if tensor is not None]
     found, expected = convolved(images, weight, added, window), F.conv2d(images, weight, added, *window)
     torch.testing.assert_close(found, expected, atol=1e-12, rtol=0)
     assert found.is_contiguous(memory_format=torch.channels_last)
@@ -49,44 +49,59 @@ def test_values_and_gradients_are_those_of_the_convolution(channels, bias, size,
 
 
 def test_gradients_are_those_of_finite_differences_twice():
-    images, weight, bias = _inputs(3, (3, 3), count=2)
-    inputs = (weight.requires_grad_(), bias.requires_grad_())
-    assert gradcheck(lambda *of: convolved(images, *of, WINDOWS[0][1]), inputs, fast_mode=True)
-    assert gradgradcheck(lambda *of: convolved(images, *of, WINDOWS[0][1]).sigmoid(), inputs, fast_mode=True)
+    inputs = [tensor.requires_grad_() for tensor in _inputs(3, (3, 3), count=2)]
+    assert gradcheck(lambda *of: convolved(*of, WINDOWS[0][1]), inputs, fast_mode=True)
+    assert gradgradcheck(lambda *of: convolved(*of, WINDOWS[0][1]).sigmoid(), inputs, fast_mode=True)
+
+
+def test_only_gradients_that_are_asked_for_are_computed(monkeypatch):
+    images, weight, bias = (tensor.requires_grad_() for tensor in _inputs(3, (3, 3)))
+    called = []
+    for name in ("_image_gradient", "_kernel_gradient"):
+        own = getattr(few_channels, name)
+        monkeypatch.setattr(few_channels, name, lambda *of, own=own, name=name: called.append(name) or own(*of))
+    for asked, expected in (([images], ["_image_gradient"]), ([weight, bias], ["_kernel_gradient"]), ([bias], [])):
+        called.clear()
+        torch.autograd.grad(convolved(images, weight, bias, WINDOWS[0][1]).sum(), asked)
+        assert called == expected
 
 
 @pytest.mark.parametrize("count", [1, 15, 40])
 def test_neither_threads_nor_other_images_of_a_batch_decide_a_bit(count):
     images, weight, bias = _inputs(3, (3, 3), dtype=torch.float32, count=count)
-    gradient = torch.randn(count, len(weight), 9, 13)
+    gradient = torch.randn(count, len(weight), 9, 13).to(memory_format=torch.channels_last)
     before = torch.get_num_threads()
 
     def found(threads):
         torch.set_num_threads(threads)
         try:
             made = convolved(images, weight, bias, WINDOWS[0][1])
-            return made, few_channels._kernel_gradient(images, weight, gradient, WINDOWS[0][1])
+            back = few_channels._image_gradient(images, weight, gradient, WINDOWS[0][1])
+            return made, back, few_channels._kernel_gradient(images, weight, gradient, WINDOWS[0][1])
         finally:
             torch.set_num_threads(before)
 
     alone = found(1)
     assert all(torch.equal(one, other) for one, other in zip(alone, found(2), strict=True))
     assert torch.equal(convolved(images[:1], weight, bias, WINDOWS[0][1]), alone[0][:1])
+    assert torch.equal(few_channels._image_gradient(images[:1], weight, gradient[:1], WINDOWS[0][1]), alone[1][:1])
 
 
 def test_in_float32_it_is_as_exact_as_torch():
     images, weight, _ = _inputs(3, (3, 3), dtype=torch.float32, count=64, bias=False)
-    gradient = torch.randn(64, len(weight), 9, 13)
-    exact = torch.nn.grad.conv2d_weight(images.double(), weight.shape, gradient.double(), padding=1)
-    mine = few_channels._kernel_gradient(images, weight, gradient, WINDOWS[0][1])
-    assert float((mine - exact).norm() / exact.norm()) < 1e-6
+    gradient = torch.randn(64, len(weight), 9, 13).to(memory_format=torch.channels_last)
+    for exact, mine in (
+        (torch.nn.grad.conv2d_weight(images.double(), weight.shape, gradient.double(), padding=1), few_channels._kernel_gradient),
+        (torch.nn.grad.conv2d_input(images.shape, weight.double(), gradient.double(), padding=1), few_channels._image_gradient),
+    ):
+        assert float((mine(images, weight, gradient, WINDOWS[0][1]) - exact).norm() / exact.norm()) < 1e-6
 
 
 def test_where_it_does_not_suit_torch_convolves():
     layer = with_cpu_layers(nn.Conv2d(3, 64, 3, padding=1), native=True)
     assert type(layer) is FewChannelsLast
     last = torch.randn(2, 3, 6, 6).to(memory_format=torch.channels_last)
-    others = (last.clone().requires_grad_(), torch.randn(2, 3, 6, 6), torch.randn(3, 6, 6))
+    others = (torch.randn(2, 3, 6, 6), torch.randn(3, 6, 6))
     for images in others:
         assert not suits(images, layer.weight)
         assert torch.equal(layer(images), nn.Conv2d.forward(layer, images))
