@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 def suits(layer: nn.BatchNorm2d, images: Tensor) -> bool:
     """Return whether a layer norms images here: affine, more than one value a channel, and no gradients where it is frozen."""
-    if layer.weight is None or layer.momentum is None or not norms.suits(images, layer.weight) or images[:, 0].numel() == 1:
+    affine = layer.weight is not None and layer.bias is not None
+    if not affine or layer.momentum is None or not norms.suits(images, layer.weight) or images[:, 0].numel() == 1:
         return False
     asked = images.requires_grad or layer.weight.requires_grad or layer.bias.requires_grad
     of_batch = layer.training or layer.running_mean is None
