@@ -230,14 +230,29 @@ long winograd_panel(void) { return PANEL; }
 /* How much room for values `winograd_convolve` and `winograd_kernel_gradient` need, for `tiles` at a time. */
 long winograd_room(long tiles, long first, long second) { return POINTS * (tiles * (first + second) + 2 * APART); }
 
-/* Outputs (N, H, W, of) of images (N, H, W, sums) and kernels as `winograd_kernels` gives them; `shape` is N, H, W. */
+/* Outputs (N, H, W, of) of images (N, H, W, sums) and kernels as `winograd_kernels` gives them; `shape` is N, H, W. With `alone` each
+   thread has a part of `at_once` tiles and room of its own and waits for no other until the end; without, all share every part, so
+   that kernels which no cache holds are read once for it. */
 void winograd_convolve(const REAL *images, const REAL *kernels, const REAL *bias, REAL *outputs, const long *shape, long sums, long of,
-                       long at_once, REAL *room, int threads)
+                       long at_once, int alone, REAL *room, int threads)
 {
     grid g = grid_of(shape);
     long total = g.images * g.down * g.across, panels = of / PANEL;
     long apart = at_once * sums + APART, apart_out = at_once * of + APART;
     REAL *values = room, *found = room + POINTS * apart;
+    if (alone) {
+#pragma omp parallel for num_threads(threads) schedule(dynamic)
+        for (long start = 0; start < total; start += at_once) {
+            long tiles = total - start < at_once ? total - start : at_once;
+            REAL *mine = values + omp_get_thread_num() * winograd_room(at_once, sums, of), *made = mine + POINTS * apart;
+            for (long tile = 0; tile < tiles; tile++) take_image(images, g, sums, start + tile, mine + tile * sums, apart);
+            for (long item = 0; item < POINTS * panels; item++)
+                product(mine + item / panels * apart, sums, 1, tiles, sums, kernels + item * sums * PANEL,
+                        made + item / panels * apart_out + item % panels * PANEL, of, 0);
+            for (long tile = 0; tile < tiles; tile++) give_output(made + tile * of, apart_out, bias, g, of, start + tile, outputs);
+        }
+        return;
+    }
 #pragma omp parallel num_threads(threads)
     for (long start = 0; start < total; start += at_once) {
         long tiles = total - start < at_once ? total - start : at_once;

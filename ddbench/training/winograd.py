@@ -35,6 +35,9 @@ ROOM_BYTES = 4 * 2**20
 LEAST_TILES = 96
 """Tiles computed together at the least, where there are so many: kernels are read anew for every such part."""
 
+ALONE_BYTES = 3 * 2**20
+"""Up to this size of a kernel's values each thread reads all of them for tiles of its own, and waits for no other thread."""
+
 FEW_TILES = 24
 """Below this, computing a kernel's 36 values takes longer than is saved."""
 
@@ -151,8 +154,9 @@ def _convolve(images: Tensor, weight: Tensor, bias: Tensor | None, *, turned: bo
     native, images = _native(images.dtype), images.contiguous(memory_format=torch.channels_last)
     count, summed, height, width = images.shape
     made = weight.shape[1 if turned else 0]
-    at_once = _at_once(images, made)
-    room = images.new_empty(native.winograd_room(at_once, summed, made))
+    threads, alone = torch.get_num_threads(), POINTS * summed * made * images.itemsize <= ALONE_BYTES
+    at_once = _at_once(images, made, parts=threads if alone else 1)
+    room = images.new_empty((threads if alone else 1) * native.winograd_room(at_once, summed, made))
     values, bias = _kernels(weight, turned=turned), None if bias is None else bias.contiguous()
     outputs = torch.empty((count, made, height, width), dtype=images.dtype, memory_format=torch.channels_last)
     native.winograd_convolve(
@@ -164,8 +168,9 @@ def _convolve(images: Tensor, weight: Tensor, bias: Tensor | None, *, turned: bo
         summed,
         made,
         at_once,
+        int(alone),
         room.data_ptr(),
-        torch.get_num_threads(),
+        threads,
     )
     return outputs
 
@@ -201,11 +206,11 @@ def _kernel_gradient(images: Tensor, gradient: Tensor) -> Tensor:
     return kernels
 
 
-def _at_once(images: Tensor, made: int) -> int:
-    """Return how many tiles are computed together."""
+def _at_once(images: Tensor, made: int, *, parts: int = 1) -> int:
+    """Return how many tiles are computed together, where each of `parts` threads has some of its own."""
     count, summed, height, width = images.shape
-    fitting = ROOM_BYTES // (POINTS * images.itemsize * (summed + made))
-    return min(count * _tiles(height, width), max(LEAST_TILES, fitting // 12 * 12))
+    fitting = ROOM_BYTES // (POINTS * images.itemsize * (summed + made) * parts)
+    return min(-(-count * _tiles(height, width) // parts), max(LEAST_TILES // parts, fitting // 12 * 12))
 
 
 def _tiles(height: int, width: int) -> int:
@@ -220,7 +225,7 @@ def _native(dtype: torch.dtype) -> ctypes.CDLL:
         "winograd_panel": [],
         "winograd_room": [long] * 3,
         "winograd_kernels": [pointer, pointer, long, long, number, pointer, number],
-        "winograd_convolve": [*[pointer] * 5, *[long] * 3, pointer, number],
+        "winograd_convolve": [*[pointer] * 5, *[long] * 3, number, pointer, number],
         "winograd_kernel_gradient": [*[pointer] * 4, *[long] * 3, *[pointer] * 3, number],
     }
     for name, types in takes.items():

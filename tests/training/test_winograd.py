@@ -106,11 +106,13 @@ def test_rounding_in_float32_is_a_few_times_that_of_torch(channels, side):
     assert mine < 6 * theirs
 
 
+@pytest.mark.parametrize("alone", [0, 2**30], ids=["all share a part", "each thread has its own"])
 @pytest.mark.parametrize("room", [1, 2**30], ids=["in parts", "at once"])
-def test_values_do_not_depend_on_the_parts_they_are_computed_in(room, monkeypatch):
+def test_values_do_not_depend_on_the_parts_they_are_computed_in(room, alone, monkeypatch):
     images, weight, _ = _pair((40, 8, 8), _wide(), _wide(), bias=False)
     expected = convolved(images, weight)
     monkeypatch.setattr(winograd, "ROOM_BYTES", room)
+    monkeypatch.setattr(winograd, "ALONE_BYTES", alone)
     assert torch.equal(convolved(images, weight), expected)
     gradient = torch.randn(40, _wide(), 8, 8, dtype=torch.float64)
     found = winograd._kernel_gradient(images, gradient)
@@ -118,7 +120,9 @@ def test_values_do_not_depend_on_the_parts_they_are_computed_in(room, monkeypatc
     torch.testing.assert_close(found, expected, atol=1e-10, rtol=0)
 
 
-def test_neither_threads_nor_layouts_nor_other_images_of_a_batch_decide_a_bit():
+@pytest.mark.parametrize("alone", [0, 2**30], ids=["all share a part", "each thread has its own"])
+def test_neither_threads_nor_layouts_nor_other_images_of_a_batch_decide_a_bit(alone, monkeypatch):
+    monkeypatch.setattr(winograd, "ALONE_BYTES", alone)
     images, weight, bias = _pair((7, 9, 11), 32, 64, torch.float32)
     gradient = torch.randn(7, 64, 9, 11)
     before = torch.get_num_threads()
