@@ -12,7 +12,7 @@ from ddbench.networks import build, count_parameters, fit, resolve
 from ddbench.stages import DistilledStage, ExpertsStage, NeedStage, PriorStage, StudentStage, TeacherStage
 from ddbench.training.precision import COMPILE_S, Abilities, estimated_s
 from ddbench.training.recipe import student_recipe
-from ddbench.training.work import Size, Work, size_of, training_work
+from ddbench.training.work import Size, Work, size_of, together, training_work
 
 if TYPE_CHECKING:
     from torch import nn
@@ -120,7 +120,7 @@ class Estimates:
         teacher = self.size(cell.choice.network) if cell.label_regime == "soft_online" and cell.choice else None
         size = self.size(cell.network)
         work, tested = training_work(size, recipe, images, teacher=teacher), size.passes(cell.facts.test_images, 0)
-        return replace(work, flops=work.flops + tested.flops, values=work.values + tested.values)
+        return together(work, tested)
 
     def of(self, stage: NeedStage | DistilledStage | StudentStage) -> tuple[Work, Precision]:
         """Return a stage's work and how it will run."""

@@ -446,4 +446,4 @@ class _Planner:
                     yield PlannedStage(stage.title, stage.key, stored, self._seconds(stage))
         missing = [one for one in planned if not one.stored]
         seconds = sum(one.expected_s for one in missing)
-        yield PlannedStage(f"{len(missing)} students", None, not missing, seconds)
+        yield PlannedStage(f"{len(missing) or 'all'} students", None, not missing, seconds)

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,10 +24,11 @@ def executed(planned: "Plan", workspace: "Workspace", *, fresh: bool) -> "Outcom
     """Return what a plan came to; what was found damaged is told."""
     from ddbench.runner import run as run_plan
 
-    stored = sum(one.stored for one in planned.cells)
-    if stored < len(planned.cells) and not fresh:
-        expected = duration(planned.expected_s)
-        workspace.reporter.note(f"{len(planned.cells)} cells, {stored} of them in the store; expected time: {expected}")
+    asked = afresh(planned) if fresh else planned
+    count, stored = len(asked.cells), sum(one.stored for one in asked.cells)
+    if stored < count:
+        have = "all made again" if fresh else f"{stored} of them in the store"
+        workspace.reporter.note(f"{count} cells, {have}; expected time: {duration(asked.expected_s)}")
     begun = time.monotonic()
     outcome = run_plan(planned, workspace, fresh=fresh)
     for sentence in (*(f"damaged: {one}" for one in outcome.damaged), *_otherwise(outcome, planned)):
@@ -34,7 +36,19 @@ def executed(planned: "Plan", workspace: "Workspace", *, fresh: bool) -> "Outcom
     if made := len(outcome.records) - outcome.reused:
         took = duration(time.monotonic() - begun)
         workspace.reporter.note(f"{made} cells made in {took}, {outcome.reused} taken from the store")
+    elif outcome.records:
+        workspace.reporter.note(f"{outcome.reused} cells, all taken from the store; --fresh makes them again")
     return outcome
+
+
+def afresh(planned: "Plan") -> "Plan":
+    """Return a plan of which the store has nothing, as `--fresh` takes it."""
+    cells = tuple(replace(one, stored=False) for one in planned.cells)
+    stages = [replace(one, stored=False) for one in planned.stages if one.key]
+    (students,) = (one for one in planned.stages if not one.key)
+    expected_s = sum(one.expected_s for one in cells)
+    stages.append(replace(students, title=f"{len(cells)} students", stored=False, expected_s=expected_s))
+    return replace(planned, cells=cells, stages=tuple(stages))
 
 
 def _otherwise(outcome: "Outcome", planned: "Plan") -> Iterator[str]:
@@ -121,6 +135,12 @@ def tell_failures(outcome: "Outcome", planned: "Plan", store: "Store") -> None:
         failed = f"{len(outcome.failures)} of {len(planned.cells)} cells failed, kept in {store.root / 'failures'}"
         say(f"{failed}; the same command tries them again")
         raise typer.Exit(1)
+
+
+def tell_plan(planned: "Plan", *, fresh: bool, as_json: bool) -> None:
+    """Print what a run would do."""
+    asked = afresh(planned) if fresh else planned
+    write_json(asked.to_json()) if as_json else write(plan_text(asked))
 
 
 def plan_text(planned: "Plan") -> str:

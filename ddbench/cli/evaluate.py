@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ddbench.cli import flags
-from ddbench.cli.answer import answer, executed, plan_text, tell_failures
-from ddbench.cli.output import tell_load_errors, write, write_json
+from ddbench.cli.answer import answer, executed, tell_failures, tell_plan
+from ddbench.cli.output import tell_load_errors
 from ddbench.cli.progress import shown_progress
 
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ def evaluate(  # noqa: PLR0913 - a parameter per flag
             reporter.note(note)
         outcome = None if dry_run else _executed(brought, workspace, fresh=fresh)
     if outcome is None:
-        write_json(brought.planned.to_json()) if json else write(plan_text(brought.planned))
+        tell_plan(brought.planned, fresh=fresh, as_json=json)
         return
     answer(outcome, brought.planned, workspace.store, as_json=json)
     tell_failures(outcome, brought.planned, workspace.store)

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ddbench.cli import flags
-from ddbench.cli.answer import answer, executed, plan_text, tell_failures
-from ddbench.cli.output import tell_load_errors, write, write_json
+from ddbench.cli.answer import answer, executed, tell_failures, tell_plan
+from ddbench.cli.output import tell_load_errors
 from ddbench.cli.progress import shown_progress
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def run(  # noqa: PLR0913 - a parameter per flag
         planned, workspace = _planned(request, settings, reporter, outline=dry_run)
         outcome = None if dry_run else executed(planned, workspace, fresh=fresh)
     if outcome is None:
-        write_json(planned.to_json()) if json else write(plan_text(planned))
+        tell_plan(planned, fresh=fresh, as_json=json)
         return
     answer(outcome, planned, workspace.store, as_json=json)
     tell_failures(outcome, planned, workspace.store)

@@ -23,6 +23,13 @@ Layers = Literal["any", "batch", "group", "depthwise"]
 group or instance norm; `depthwise`, convolutions in groups; `any` where it is not a network's training, or not known."""
 
 
+IMAGES_DIMS = 4
+"""Of images: number, channels, height, width."""
+
+TINY = 4
+"""Pixels of a convolution's outputs of which a processor computes few at once."""
+
+
 @dataclass(frozen=True)
 class Work:
     """Work of a stage, from shapes and recipe alone, so that every machine counts the same."""
@@ -37,6 +44,8 @@ class Work:
     arithmetic."""
     moved: float = 0.0
     """Weights that are moved, summed over the steps."""
+    tiny: float = 0.0
+    """Of the operations, those of convolutions whose outputs have at most `TINY` pixels, which use little of a processor."""
 
 
 @dataclass(frozen=True)
@@ -49,10 +58,14 @@ class Size:
     """That its layers give of one image."""
     parameters: int = 0
     layers: Layers = "any"
+    tiny: int = 0
+    """Operations for outputs of at most `TINY` pixels."""
 
     def passes(self, images: float, steps: int) -> Work:
         """Return the work of `images` passes forward in so many calls; a pass backward is one or two of them."""
-        return Work(float(self.flops) * images, steps, self.layers, float(self.values) * images)
+        return Work(
+            float(self.flops) * images, steps, self.layers, values=float(self.values) * images, tiny=float(self.tiny) * images
+        )
 
     def training(self, images: float, steps: int) -> Work:
         """Return the work of training on images, repeats counted, in so many steps: three passes, and weights that are moved."""
@@ -86,7 +99,8 @@ def size_of(network: nn.Module, shape: tuple[int, int, int]) -> Size:
     finally:
         for module, training in modes.items():
             module.training = training
-    return Size(counter.flops, counter.values, sum(values.numel() for values in network.parameters()), layers_of(network))
+    parameters = sum(values.numel() for values in network.parameters())
+    return Size(counter.flops, counter.values, parameters, layers_of(network), counter.tiny)
 
 
 class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own
@@ -97,7 +111,7 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's o
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.flops = self.values = 0
+        self.flops = self.values = self.tiny = 0
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -116,7 +130,9 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's o
             if composed is not NotImplemented:
                 return composed
         value = func(*args, **given)
-        self.flops += int(formula(*args, **given, out_val=value)) if formula else 0
+        taken = int(formula(*args, **given, out_val=value)) if formula else 0
+        self.flops += taken
+        self.tiny += taken if isinstance(value, Tensor) and value.ndim == IMAGES_DIMS and value[0, 0].numel() <= TINY else 0
         if not func.is_view:
             self.values += sum(one.numel() for one in tree_iter(value) if isinstance(one, Tensor))
         return value
@@ -134,4 +150,9 @@ def training_work(size: Size, recipe: Recipe, images: int, *, teacher: Size | No
     steps = training_steps(recipe, images)
     seen = steps * images / len(batch_sizes(images, recipe.batch))
     work, asked = size.training(seen, steps), (teacher or Size(0)).passes(seen, 0)
-    return replace(work, flops=work.flops + asked.flops, values=work.values + asked.values)
+    return together(work, asked)
+
+
+def together(work: Work, other: Work) -> Work:
+    """Return a work with passes of another network, or more of its own, in the same steps."""
+    return replace(work, flops=work.flops + other.flops, values=work.values + other.values, tiny=work.tiny + other.tiny)

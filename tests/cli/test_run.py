@@ -180,9 +180,27 @@ def test_a_dry_run_needs_no_dataset_where_its_source_has_an_outline(monkeypatch,
     assert ("expected time: " in result.stdout) == (code == 0)
 
 
-def test_fresh_is_handed_on(asked, anything):
-    run("dwa", "--fresh")
+def test_fresh_is_handed_on(asked, anything, monkeypatch):
+    monkeypatch.setattr("ddbench.cli.answer.afresh", lambda planned: planned)
+    told = run("dwa", "--fresh").stderr
     assert asked.fresh is True
+    assert "8 cells, all made again; expected time: 90 s" in told
+
+
+def test_where_all_is_stored_the_end_says_so_and_a_fresh_plan_has_nothing(monkeypatch, tmp_path):
+    monkeypatch.setenv("DDBENCH_PLUGINS", "")
+    words = ("random", "--students", "convnet1-w32", "--protocol", "quick-hard/1", "--ipc", "1", "--smoke", "0.01")
+    words = (*words, "--store", str(tmp_path))
+    assert "9 cells made in " in run(*words).stderr
+    assert "9 cells, all taken from the store; --fresh makes them again" in run(*words).stderr
+    planned = {flags: run(*words, "--dry-run", *flags).stdout for flags in ((), ("--fresh",))}
+    assert "all students" in planned[()]
+    assert "to be made" not in planned[()]
+    assert "9 students" in planned["--fresh",]
+    assert "has it" not in planned["--fresh",]
+    content = json.loads(run(*words, "--dry-run", "--fresh", "--json").stdout)
+    assert not any(one["stored"] for one in (*content["cells"], *content["stages"]))
+    assert content["expected_s"] > 0
 
 
 def test_a_full_store_exits_with_3(asked, anything):

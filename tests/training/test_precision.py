@@ -198,6 +198,23 @@ def test_the_size_of_a_network_is_counted_by_hand(small):
     assert size.values == 3 * 8 * 36 + 4  # convolved, normed, rectified; and the answer
 
 
+def test_operations_for_outputs_of_few_pixels_are_counted_apart_and_take_longer():
+    network = nn.Sequential(
+        nn.Conv2d(2, 4, 3, padding=1), nn.AvgPool2d(2), nn.Conv2d(4, 8, 3, padding=1), nn.Flatten(), nn.Linear(32, 5)
+    )
+    size = size_of(network, (2, 4, 4))
+    assert size.tiny == 2 * 4 * 8 * 9 * 4
+    assert size.flops == size.tiny + 2 * 16 * 4 * 9 * 2 + 2 * 32 * 5
+    trained = training_work(
+        size, Recipe(Optimiser(name="sgd", lr=0.1, weight_decay=0.0), Schedule(name="constant"), batch=8, epochs=2), 8
+    )
+    assert trained.tiny == 3 * 16 * size.tiny
+    able = Abilities("cpu", bf16=False, compiler=False)
+    usual, slow = (estimated_s(Work(1e12, 0, tiny=tiny), able, Precision()) for tiny in (0.0, 1e12))
+    assert slow == pytest.approx(3.5 * usual)
+    assert estimated_s(Work(1e12, 0, tiny=1e12), GPU, Precision()) == estimated_s(Work(1e12, 0), GPU, Precision())
+
+
 def test_what_passes_through_memory_takes_time_and_more_threads_share_it_but_for_weights():
     one, two = (Abilities("cpu", bf16=False, compiler=False, threads=threads) for threads in (1, 2))
     arithmetic, values, moved = Work(1e12, 0, "group"), Work(0.0, 0, "group", values=1e10), Work(0.0, 0, "group", moved=1e9)
