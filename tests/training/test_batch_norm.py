@@ -16,6 +16,7 @@ from ddbench.training.batch_norm import followed, normed, suits
 from ddbench.training.cpu_layers import with_cpu_layers
 from ddbench.training.norms import After, lanes
 from ddbench.training.teaching import answering_copy
+from norm_inputs import norm_inputs
 
 pytestmark = pytest.mark.skipif(native.compiler() is None, reason="this machine has no C compiler")
 
@@ -23,12 +24,8 @@ EVERY = [After(1e-5, rectify, halve) for rectify in (False, True) for halve in (
 LAST = torch.channels_last
 
 
-def given(count=3, height=4, width=6, *, dtype=torch.float64):
-    """Return images far from zero, weight and bias."""
-    generator, channels = torch.Generator().manual_seed(1), 2 * lanes(dtype)
-    images = torch.randn(count, channels, height, width, dtype=dtype, generator=generator) * 2 + 3
-    weight, bias = torch.randn(2, channels, dtype=dtype, generator=generator)
-    return [images.to(memory_format=LAST), weight, bias]
+def given(*shape, dtype=torch.float64):
+    return norm_inputs(shape or (3, 4, 6), 2 * lanes(dtype), dtype)
 
 
 def plainly(images, weight, bias, after):

@@ -11,6 +11,7 @@ from ddbench.training import cpu_layers, instance_norm, native
 from ddbench.training.cpu_layers import Chain, InstanceNorm, as_built, with_cpu_layers
 from ddbench.training.instance_norm import normed, plainly
 from ddbench.training.norms import After, lanes, suits
+from norm_inputs import norm_inputs
 
 pytestmark = pytest.mark.skipif(native.compiler() is None, reason="this machine has no C compiler")
 
@@ -18,12 +19,7 @@ EVERY = [After(1e-5, rectify, halve) for rectify in (False, True) for halve in (
 
 
 def _inputs(shape=(3, 4, 6), channels=None, dtype=torch.float64):
-    count, height, width = shape
-    channels = channels or 2 * lanes(dtype)
-    generator = torch.Generator().manual_seed(1)
-    images = torch.randn(count, channels, height, width, dtype=dtype, generator=generator) * 2 + 3
-    weight, bias = torch.randn(2, channels, dtype=dtype, generator=generator)
-    return images.to(memory_format=torch.channels_last), weight, bias
+    return norm_inputs(shape, channels or 2 * lanes(dtype), dtype)
 
 
 @pytest.fixture
