@@ -1,11 +1,11 @@
 """Whether bf16, or native layers, cost accuracy: the same cells computed in two ways, compared in pairs.
 
     python benchmarks/precision.py --store DIR [--dataset cifar10] [--ipc 1] [--seeds 5] [--compile] [-o NAME=VALUE ...]
-    python benchmarks/precision.py --store DIR --native [...]
+    python benchmarks/precision.py --store DIR --native [fp32|bf16] [...]
 
-In bf16 are recover or the student's training, each for itself; with native layers both are. Everything else is equal: the teacher
-is one and the same (trained in fp32 by torch's kernels), and so are distill seeds, eval seeds and hence every draw. Printed are
-mean differences of final top1, in points, with 95 % intervals (Student's t on the pairs).
+In bf16 are recover or the student's training, each for itself; with native layers, of either dtype, both are. Everything else is
+equal: the teacher is one and the same (trained in fp32 by torch's kernels), and so are distill seeds, eval seeds and hence every
+draw. Printed are mean differences of final top1, in points, with 95 % intervals (Student's t on the pairs).
 """
 
 from __future__ import annotations
@@ -28,7 +28,10 @@ from ddbench.students import student_record
 from ddbench.workspace import open_workspace
 
 FP32 = Precision()
-NATIVE = Precision(channels_last=True, native=True)
+NATIVE = {
+    "fp32": Precision(channels_last=True, native=True),
+    "bf16": Precision("bf16", channels_last=True, native=True),
+}
 
 
 def variants(one: PlannedCell, bf16: Precision) -> Iterator[tuple[str, PlannedCell]]:
@@ -52,15 +55,15 @@ def scores(planned: Plan, session: Session, bf16: Precision) -> dict[tuple[str, 
     return found
 
 
-def by_layers(request: Request, store: Path) -> tuple[Plan, dict[tuple[str, str], list[float]]]:
+def by_layers(request: Request, store: Path, dtype: str) -> tuple[Plan, dict[tuple[str, str], list[float]]]:
     """Return the plan, and top1 by method and kernels; keys do not tell these apart, so that each has a store, with one teacher."""
     found: dict[tuple[str, str], list[float]] = {}
-    for name, precision in (("fp32", FP32), ("native layers", NATIVE)):
+    for name, precision in (("fp32", FP32), (f"native {dtype}", NATIVE[dtype])):
         workspace = open_workspace(load_settings(store=store / name.replace(" ", "-")))
         planned = plan(request, workspace)
         session = open_session(planned, workspace)
         teachers = store / "fp32" / "teachers"
-        if precision == NATIVE and teachers.is_dir():
+        if precision.native and teachers.is_dir():
             shutil.copytree(teachers, workspace.store.root / "teachers", dirs_exist_ok=True)
         for one in planned.cells:
             stage = replace(one.stage, distilled=replace(one.stage.distilled, precision=precision), precision=precision)
@@ -94,7 +97,9 @@ def main() -> None:
     parser.add_argument("--protocol")
     parser.add_argument("--students", default="convnet3-bn")
     parser.add_argument("--compile", action="store_true", help="compile what runs in bf16, as `auto` does where it pays")
-    parser.add_argument("--native", action="store_true", help="compare native layers with torch's, both in fp32")
+    parser.add_argument(
+        "--native", nargs="?", const="fp32", choices=list(NATIVE), help="compare native layers with torch's in fp32"
+    )
     parser.add_argument("-o", "--option", action="append", default=[])
     given = parser.parse_args()
     request = Request(
@@ -110,7 +115,7 @@ def main() -> None:
         compile="off",
     )
     if given.native:
-        planned, found = by_layers(request, given.store)
+        planned, found = by_layers(request, given.store, given.native)
     else:
         workspace = open_workspace(load_settings(store=given.store))
         planned = plan(request, workspace)

@@ -187,10 +187,10 @@ def attainable(session: Session, precision: Precision) -> Precision:
     if not precision.native:
         return precision
     try:
-        cpu_layers.ready()
+        cpu_layers.ready(half=precision.dtype == "bf16")
     except BadRequest as error:
         session.workspace.reporter.note(f"layers are torch's own: {error}")
-        return Precision()
+        return Precision(precision.dtype)
     return precision
 
 

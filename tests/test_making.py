@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -170,16 +171,20 @@ def test_a_teacher_for_other_classes_is_refused(tmp_path, monkeypatch):
 
 
 def test_a_stage_does_without_kernels_that_cannot_be_compiled_and_says_so(tmp_path, monkeypatch):
-    def refused():
+    def refused(*, half):
         raise BadRequest("there is no C compiler here")
 
     wanted = Precision(channels_last=True, native=True)
     notes = []
     session = SimpleNamespace(workspace=SimpleNamespace(reporter=SimpleNamespace(note=notes.append)))
     assert making.attainable(session, Precision()) == Precision()
-    monkeypatch.setattr(making.cpu_layers, "ready", lambda: None)
-    assert making.attainable(session, wanted) == wanted
-    assert notes == []
+    compiled = []
+    monkeypatch.setattr(making.cpu_layers, "ready", lambda *, half: compiled.append(half))
+    for one in (wanted, replace(wanted, dtype="bf16")):
+        assert making.attainable(session, one) == one
+    assert (compiled, notes) == ([False, True], [])
     monkeypatch.setattr(making.cpu_layers, "ready", refused)
+    assert making.attainable(session, replace(wanted, dtype="bf16")) == Precision("bf16")
+    notes.clear()
     assert making.attainable(session, wanted) == Precision()
     assert notes == ["layers are torch's own: there is no C compiler here"]

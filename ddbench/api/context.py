@@ -22,7 +22,8 @@ class Precision:
     compile: bool = False
     channels_last: bool = False
     native: bool = False
-    """Whether a CPU runs native layers, in float32: convolutions by Winograd and instance norm; they differ by rounding."""
+    """Whether a CPU runs native layers, convolutions by Winograd and norms; they differ by rounding. With bf16 only convolutions
+    multiply in it."""
 
 
 @dataclass(frozen=True)

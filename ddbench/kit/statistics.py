@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ddbench.training import norms
@@ -91,7 +92,7 @@ def _per_channel(values: Tensor) -> Tensor:
 
 
 def norm_with_statistics(
-    norm: nn.BatchNorm2d, inputs: Tensor, groups: int, *, native: bool = False
+    norm: nn.BatchNorm2d, inputs: Tensor, groups: int, *, native: bool = False, rectify: bool = False
 ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
     """Return what a frozen batch norm layer in eval mode gives, and its input's `group_statistics`.
 
@@ -102,15 +103,19 @@ def norm_with_statistics(
         inputs: (G * B, C, H, W)
         groups: G
         native: Whether a CPU runs native layers.
+        rectify: Whether what the layer gives is rectified.
     """
     kind = type(norm) is nn.BatchNorm2d and norm.weight is not None and not torch.compiler.is_compiling()
     own = inputs.device.type in OWN_AFFINE
     if not kind or not (own or (native and norms.suits(inputs, norm.weight))):
-        statistics = group_statistics(inputs, groups)
-        return norm(inputs), statistics
+        statistics, output = group_statistics(inputs, groups), norm(inputs)
+        return F.relu(output) if rectify else output, statistics
     invstd = torch.rsqrt(cast("Tensor", norm.running_var) + norm.eps)
-    function = _NormWithStatistics if own else _NativeNorm
-    output, mean, var = function.apply(inputs, groups, (norm.weight, norm.bias, norm.running_mean, invstd))
+    frozen = norm.weight, norm.bias, norm.running_mean, invstd
+    if own:
+        output, mean, var = _NormWithStatistics.apply(inputs, groups, frozen)
+        return F.relu(output) if rectify else output, (mean, var)
+    output, mean, var = _NativeNorm.apply(inputs, groups, frozen, rectify)
     return output, (mean, var)
 
 
@@ -139,26 +144,29 @@ class _NormWithStatistics(torch.autograd.Function):
 
 
 class _NativeNorm(torch.autograd.Function):
-    """The same by native layers: each activation is read from memory once forward, and with its gradient once backward."""
+    """The same by native layers, rectified where it is asked for: each activation is read from memory once forward, and with its
+    gradient once backward."""
 
     @staticmethod
-    def forward(inputs: Tensor, groups: int, frozen: tuple[Tensor, ...]) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(ctx: Any, inputs: Tensor, groups: int, frozen: tuple[Tensor, ...], rectify: bool) -> tuple[Tensor, ...]:  # noqa: FBT001
         weight, bias, running, invstd = frozen
         slope = weight * invstd
-        output, means, variances = norms.frozen(inputs, slope, bias - running * slope)
+        offset = bias - running * slope
+        output, means, variances = norms.frozen(inputs, slope, offset, rectify=rectify)
         means, variances = (moment.view(groups, -1, inputs.shape[1]) for moment in (means, variances))
         mean = means.mean(dim=1)
+        ctx.groups, ctx.rectify = groups, rectify
+        ctx.save_for_backward(inputs, mean, slope, offset)
         return output, mean, variances.mean(dim=1) + (means - mean[:, None]).square().mean(dim=1)
 
-    setup_context = _NormWithStatistics.setup_context
-
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
         """As of the function above."""
-        inputs, mean, scale = ctx.saved_tensors
+        inputs, mean, *affine = ctx.saved_tensors
         count = inputs.shape[0] // ctx.groups * inputs.shape[2] * inputs.shape[3]
         along = 2 * grads[2] / count
-        return norms.frozen_gradient(inputs, grads[0], scale, (along, grads[1] / count - along * mean)), None, None
+        level = grads[1] / count - along * mean
+        return norms.frozen_gradient(inputs, grads[0], tuple(affine), (along, level), rectify=ctx.rectify), None, None, None
 
 
 @dataclass(frozen=True)

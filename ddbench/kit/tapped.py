@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import cast
 from weakref import WeakKeyDictionary
 
 import torch
@@ -23,10 +24,15 @@ class Tape:
     groups: int = 1
     seen: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
     """By tap: mean and biased variance (G, C) of its layer's input."""
+    rectified: Tensor | None = None
+    """What a tap gave last that rectifies by itself, until a rectifier is asked to."""
 
 
 class Tap(nn.Module):
     """A batch norm layer, of whatever subclass, that first writes its input's statistics on the tape."""
+
+    rectifies = False
+    """Whether it does the work of the rectifier after it, a `Rectifier`."""
 
     def __init__(self, norm: nn.BatchNorm2d, tape: Tape, index: int, *, native: bool = False) -> None:
         super().__init__()
@@ -36,9 +42,23 @@ class Tap(nn.Module):
         self.index = index
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Return what the layer itself returns: a tap changes nothing."""
-        output, self.tape.seen[self.index] = norm_with_statistics(self.norm, inputs, self.tape.groups, native=self.native)
+        """Return what the layer itself returns, or a rectifier after it: a tap changes nothing else."""
+        output, self.tape.seen[self.index] = norm_with_statistics(
+            self.norm, inputs, self.tape.groups, native=self.native, rectify=self.rectifies
+        )
+        self.tape.rectified = output if self.rectifies else None
         return output
+
+
+class Rectifier(nn.ReLU):
+    """`nn.ReLU`, which lets through what a tap has rectified. One layer may serve several places of a network."""
+
+    tape: Tape
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Return the inputs rectified."""
+        rectified, self.tape.rectified = self.tape.rectified, None
+        return inputs if inputs is rectified else super().forward(inputs)
 
 
 class TappedTeacher(nn.Module):
@@ -81,6 +101,8 @@ class TappedTeacher(nn.Module):
         self.held = dict(self.network.named_parameters())
         taps = _in_use(self.network, _tapped(self.network, self.tape, native=self.precision.native), shape)
         _narrow(self.network, self.precision)
+        if self.precision.native:
+            _rectify_at_once(self.network, self.tape, shape)
         self.layer_names = tuple(taps)
         self.order = [tap.index for tap in taps.values()]
         self._aim([tap.norm for tap in taps.values()])
@@ -155,10 +177,49 @@ def _tapped(network: nn.Module, tape: Tape, *, native: bool) -> dict[str, Tap]:
 
 def _narrow(network: nn.Module, precision: Precision) -> None:
     """Keep the weights that autocast would round in every step rounded; subclasses may compute with theirs first."""
-    if precision.dtype == "bf16":
+    if precision.dtype == "bf16" and not precision.native:
         for part in network.modules():
             if type(part) in {nn.Conv2d, nn.Linear}:
                 part.to(torch.bfloat16)
+
+
+def _rectify_at_once(network: nn.Module, tape: Tape, shape: tuple[int, int, int]) -> None:
+    """Let taps rectify what they give, in place, where a rectifier takes it; all stays as it is where answers would change.
+
+    They would where something else takes what a tap gives as well.
+    """
+    like = next(network.parameters())
+    noise = torch.randn(2, *shape, generator=torch.Generator().manual_seed(0), dtype=like.dtype).to(like.device)
+    rectifiers = [part for part in network.modules() if type(part) is nn.ReLU]
+    with torch.no_grad():
+        taps, before = _before_rectifiers(network, rectifiers, noise)
+        for part in rectifiers:
+            part.__class__ = Rectifier
+            cast("Rectifier", part).tape = tape
+        for tap in taps:
+            tap.rectifies = True
+        if not torch.equal(network(noise), before):
+            for tap in taps:
+                tap.rectifies = False
+
+
+def _before_rectifiers(network: nn.Module, rectifiers: Sequence[nn.Module], images: Tensor) -> tuple[list[Tap], Tensor]:
+    """Return the taps whose output a rectifier takes as it was given, and what the network answers."""
+    given: list[tuple[Tap, Tensor, int]] = []
+    taken: list[tuple[Tensor, int]] = []
+
+    def gives(tap: nn.Module, _: object, output: Tensor) -> None:
+        given.append((cast("Tap", tap), output, output._version))  # noqa: SLF001 - torch gives it no public name
+
+    def takes(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        taken.append((inputs[0], inputs[0]._version))  # noqa: SLF001
+
+    taps = [part for part in network.modules() if isinstance(part, Tap)]
+    hooks = [*(tap.register_forward_hook(gives) for tap in taps), *(part.register_forward_pre_hook(takes) for part in rectifiers)]
+    answers: Tensor = network(images)
+    for hook in hooks:
+        hook.remove()
+    return [tap for tap, output, made in given if any(output is tensor and made == version for tensor, version in taken)], answers
 
 
 def _in_use(network: nn.Module, taps: dict[str, Tap], shape: tuple[int, int, int]) -> dict[str, Tap]:

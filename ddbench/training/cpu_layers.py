@@ -3,8 +3,9 @@
 In the usual layout two are matrix products: averaging 2×2 pixels, and the first convolution of a network, whose three channels or
 one leave a kernel for many channels idle. Where a stage's precision says so, in channels-last, native layers run: first
 convolutions (`ddbench.training.few_channels`), those of many channels with 3×3 kernels (`.winograd`), instance norm
-(`.instance_norm`) and, in a sequence of layers, batch norm (`.batch_norm`). All are in float32 and uncompiled. Measured on two
-cores with AVX2, with 10 to 256 images of 8 to 64 pixels (`docs/performance.md`).
+(`.instance_norm`) and, in a sequence of layers, batch norm (`.batch_norm`). All are uncompiled and in float32; with bf16, what
+convolutions of many channels multiply is rounded to it, and nothing else. Measured on two cores with AVX2, and on two with AVX-512
+and its bf16, with 10 to 256 images of 8 to 64 pixels (`docs/performance.md`).
 """
 
 from __future__ import annotations
@@ -79,8 +80,23 @@ class FewChannelsLast(nn.Conv2d):
         return few_channels.convolved(images, self.weight, self.bias, Window(_pair(self.stride), (down, across)))
 
 
+class Half(nn.Conv2d):
+    """`nn.Conv2d` whose images and weights are rounded to bf16; what it gives, rounded too, is in float32 again."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return float (N, K, H', W'): the convolution."""
+        if images.device.type != "cpu" or not images.dtype == self.weight.dtype == torch.float32:
+            return super().forward(images)
+        bias = None if self.bias is None else self.bias.bfloat16()
+        found: Tensor = self._conv_forward(images.bfloat16(), self.weight.bfloat16(), bias)
+        return found.float()
+
+
 class Winograd(nn.Conv2d):
     """`nn.Conv2d` with 3×3 kernels, stride 1 and padding 1, tile by tile; what it gives is in channels-last where images are."""
+
+    rounds = False
+    """Whether what is multiplied is rounded to bf16."""
 
     def forward(self, images: Tensor) -> Tensor:
         """Return float (N, K, H, W): the convolution."""
@@ -88,7 +104,13 @@ class Winograd(nn.Conv2d):
         if images.device.type != "cpu" or not winograd.suits(images, self.weight):
             tiny = self.weight.requires_grad and images[0, 0].numel() <= FEW_PIXELS
             return super().forward(images.contiguous()).contiguous(memory_format=layout) if tiny else super().forward(images)
-        return convolved(images, self.weight, self.bias).contiguous(memory_format=layout)
+        return convolved(images, self.weight, self.bias, half=self.rounds).contiguous(memory_format=layout)
+
+
+class WinogradHalf(Winograd, Half):
+    """The same with what is multiplied rounded to bf16; where tiles do not pay, as `Half`."""
+
+    rounds = True
 
 
 class InstanceNorm(nn.GroupNorm):
@@ -128,34 +150,39 @@ OF_TORCH: dict[type[nn.Module], type[nn.Module]] = {
     Halving: nn.AvgPool2d,
     FewChannels: nn.Conv2d,
     FewChannelsLast: nn.Conv2d,
+    Half: nn.Conv2d,
     Winograd: nn.Conv2d,
+    WinogradHalf: nn.Conv2d,
     InstanceNorm: nn.GroupNorm,
     Chain: nn.Sequential,
 }
 
 
-def ready() -> None:
-    """Compile the kernels that layers need in float32, unless that was done before.
+def ready(*, half: bool = False) -> None:
+    """Compile the kernels that layers need in float32, and with `half` in bf16, unless that was done before.
 
     Raises:
         BadRequest: They cannot be compiled here.
     """
     for compiled in (winograd.panel, norms.lanes, few_channels.panel):
         compiled(torch.float32)
+    if half:
+        winograd.panel(torch.float32, half=True)
 
 
-def with_cpu_layers(network: nn.Module, *, native: bool = False) -> nn.Module:
+def with_cpu_layers(network: nn.Module, *, native: bool = False, half: bool = False) -> nn.Module:
     """Let the layers of a network that suit a CPU be such, in place, and return it; parameters, hooks and modes stay.
 
     Args:
         network: Any.
         native: Whether those with native layers are among them.
+        half: Whether, with native layers, convolutions multiply in bf16.
 
     Raises:
         BadRequest: They are to be, and cannot be compiled here.
     """
     for layer in network.modules():
-        kind = _kind_of(layer, native=native)
+        kind = _kind_of(layer, native=native, half=half)
         if kind is not None:
             layer.__class__ = kind
     return network
@@ -169,10 +196,10 @@ def as_built(network: nn.Module) -> nn.Module:
 
 
 @contextmanager
-def cpu_layers_in(network: nn.Module, *, native: bool = False) -> Iterator[None]:
+def cpu_layers_in(network: nn.Module, *, native: bool = False, half: bool = False) -> Iterator[None]:
     """Let a network have such layers inside the block, and be as it was afterwards."""
     before = {layer: type(layer) for layer in network.modules()}
-    with_cpu_layers(network, native=native)
+    with_cpu_layers(network, native=native, half=half)
     try:
         yield
     finally:
@@ -180,14 +207,16 @@ def cpu_layers_in(network: nn.Module, *, native: bool = False) -> Iterator[None]
             layer.__class__ = kind
 
 
-def _kind_of(layer: nn.Module, *, native: bool) -> type[nn.Module] | None:
+def _kind_of(layer: nn.Module, *, native: bool, half: bool) -> type[nn.Module] | None:
     """Return what a layer of torch's can be, or None where it stays as it is; subclasses stay."""
     if type(layer) is nn.AvgPool2d and _halves(layer):
         return Halving
     if type(layer) is nn.Conv2d and _has_few_channels(layer):
         return FewChannelsLast if native and _fills_panels(layer) else FewChannels
     if native and type(layer) is nn.Conv2d and _has_tiles(layer):
-        return Winograd
+        return WinogradHalf if half else Winograd
+    if native and half and type(layer) is nn.Conv2d and layer.groups == 1:
+        return Half
     if native and type(layer) is nn.GroupNorm and layer.num_groups == layer.num_channels and layer.affine:
         return InstanceNorm
     return Chain if native and type(layer) is nn.Sequential else None

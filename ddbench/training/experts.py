@@ -21,7 +21,7 @@ from ddbench.data.splits import train_labels
 from ddbench.errors import BadRequest
 from ddbench.training.loop import Lesson, RunSettings, fit
 from ddbench.training.losses import cross_entropy
-from ddbench.training.precision import autocast, forget_compiled, memory_format
+from ddbench.training.precision import autocast, forget_compiled, memory_format, suited
 from ddbench.training.recipe import Recipe
 from ddbench.training.views import Source, normalised
 from ddbench.training.zca import whitening_of
@@ -172,7 +172,7 @@ def _top1(ctx: Context, network: nn.Module, source: Source, labels: Tensor) -> f
     """Return the accuracy on the first train images, as they are."""
     index = torch.arange(min(LOOK, source.count))
     right = torch.zeros((), device=ctx.device)
-    with torch.inference_mode(), autocast(ctx.precision, ctx.device):
+    with torch.inference_mode(), suited(network, ctx.precision, ctx.device), autocast(ctx.precision, ctx.device):
         for place in torch.split(index, 500):
             images = source.fetch(place if source.host else place.to(ctx.device))
             answers = network(images.contiguous(memory_format=memory_format(ctx.precision)))

@@ -217,11 +217,11 @@ void batch_backward(const REAL *images, const REAL *gradients, const REAL *mean,
         back(images + n * pixels, gradients + n * affine_size(j), j, mean, slope, offset, level, along, to + n * pixels);
 }
 
-/* Outputs slope * x + offset, and mean and biased variance of each image's channels (N, C). */
+/* Outputs slope * x + offset, rectified; and mean and biased variance of each image's channels (N, C). */
 void frozen_forward(const REAL *images, const REAL *slope, const REAL *offset, REAL *outputs, REAL *mean, REAL *variance,
-                    const long *shape, REAL *room, int threads)
+                    const long *shape, int rectify, REAL *room, int threads)
 {
-    job j = job_of(shape, 0, 0);
+    job j = job_of(shape, rectify, 0);
     long pixels = j.height * j.width * j.channels;
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (long n = 0; n < j.images; n++) {
@@ -232,16 +232,19 @@ void frozen_forward(const REAL *images, const REAL *slope, const REAL *offset, R
 }
 
 /* Gradients of the images: slope * g of the outputs, and along * x + level of the statistics of each of `groups` equal groups. */
-void frozen_backward(const REAL *images, const REAL *gradients, const REAL *slope, const REAL *along, const REAL *level, REAL *to,
-                     const long *shape, long groups, int threads)
+void frozen_backward(const REAL *images, const REAL *gradients, const REAL *slope, const REAL *offset, const REAL *along,
+                     const REAL *level, REAL *to, const long *shape, int rectify, long groups, int threads)
 {
-    job j = job_of(shape, 0, 0);
+    job j = job_of(shape, rectify, 0);
     long pixels = j.height * j.width * j.channels;
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (long n = 0; n < j.images; n++) {
         const REAL *a = along + n / (j.images / groups) * j.channels, *l = level + n / (j.images / groups) * j.channels;
         for (long p = n * pixels; p < (n + 1) * pixels; p += j.channels)
-            for (long c = 0; c < j.channels; c += LANES)
-                store(to + p + c, load(slope + c) * load(gradients + p + c) + (load(a + c) * load(images + p + c) + load(l + c)));
+            for (long c = 0; c < j.channels; c += LANES) {
+                vector x = load(images + p + c), by = load(slope + c), g = load(gradients + p + c);
+                if (j.rectify) g = where_above(x * by + load(offset + c), g);
+                store(to + p + c, by * g + (load(a + c) * x + load(l + c)));
+            }
     }
 }

@@ -71,8 +71,8 @@ def native_norms(dtype: torch.dtype) -> ctypes.CDLL:
         "batch_forward": [*[pointer] * 5, number, number, number],
         "batch_sums": [*[pointer] * 8, *ends],
         "batch_backward": [*[pointer] * 9, number, number, number],
-        "frozen_forward": [*[pointer] * 8, number],
-        "frozen_backward": [*[pointer] * 7, long, number],
+        "frozen_forward": [*[pointer] * 7, number, pointer, number],
+        "frozen_backward": [*[pointer] * 8, number, long, number],
     }
     for name, types in takes.items():
         function = getattr(native, name)
@@ -81,13 +81,14 @@ def native_norms(dtype: torch.dtype) -> ctypes.CDLL:
     return native
 
 
-def frozen(images: Tensor, slope: Tensor, offset: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def frozen(images: Tensor, slope: Tensor, offset: Tensor, *, rectify: bool = False) -> tuple[Tensor, Tensor, Tensor]:
     """Return slope * x + offset, (N, C, H, W) in channels-last; and mean and biased variance of each image's channels, (N, C).
 
     Args:
         images: float32 or float64 (N, C, H, W), as `suits` has them.
         slope: (C,)
         offset: (C,)
+        rectify: Whether what is returned first is rectified.
     """
     outputs = torch.empty_like(images, memory_format=torch.channels_last)
     mean, variance = images.new_empty((2, *images.shape[:2]))
@@ -95,27 +96,32 @@ def frozen(images: Tensor, slope: Tensor, offset: Tensor) -> tuple[Tensor, Tenso
     native_norms(images.dtype).frozen_forward(
         *(tensor.data_ptr() for tensor in (images, slope, offset, outputs, mean, variance)),
         shape_of(images),
+        int(rectify),
         room.data_ptr(),
         threads,
     )
     return outputs, mean, variance
 
 
-def frozen_gradient(images: Tensor, gradient: Tensor, slope: Tensor, of_statistics: tuple[Tensor, Tensor]) -> Tensor:
+def frozen_gradient(
+    images: Tensor, gradient: Tensor, affine: tuple[Tensor, Tensor], of_statistics: tuple[Tensor, Tensor], *, rectify: bool = False
+) -> Tensor:
     """Return slope * g + along * x + level, (N, C, H, W) in channels-last.
 
     Args:
         images: x, as `suits` has them.
         gradient: g, of the outputs; in any layout.
-        slope: (C,)
+        affine: Slope and offset, (C,) each.
         of_statistics: along and level, (G, C) each: one row for each of G equal groups of images.
+        rectify: Whether g is 0 where the output was not above 0.
     """
     gradient = gradient.contiguous(memory_format=torch.channels_last)
     along, level = (values.contiguous() for values in of_statistics)
     found = torch.empty_like(images, memory_format=torch.channels_last)
     native_norms(images.dtype).frozen_backward(
-        *(tensor.data_ptr() for tensor in (images, gradient, slope, along, level, found)),
+        *(tensor.data_ptr() for tensor in (images, gradient, *affine, along, level, found)),
         shape_of(images),
+        int(rectify),
         len(along),
         torch.get_num_threads(),
     )

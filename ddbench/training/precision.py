@@ -1,15 +1,16 @@
 """How a stage computes: a deterministic table of device, what it can do, and how much work there is. Nothing is timed.
 
-The table estimates seconds from nominal speeds: what a device needs to start one call of a network, how fast it multiplies, which
-depends on the layers as well, and on a CPU how long it takes for what passes through memory: values that layers give, and weights
-that are moved. It errs towards plain float32: bf16 is chosen where it saves at least `BF16_WORTH_S`, another
-layout where it saves `LAYOUT_WORTH_S`, native layers where they save `NATIVE_WORTH_S`, compiling where it saves twice the time
-that compiling takes. Speeds of a CPU are per thread. Those of training on one were measured on two cores with AVX-512 and its
-bf16, with 100 images of 32x32, on ResNet-18, ConvNet-3 and MobileNet-V2: whole convolutions with batch norm gain nothing from
-compiling there, group norm gains much, and uncompiled it is slow in channels-last. Those of native layers were measured on two
-cores with AVX2 alone, so that a processor with bf16 multiplies in that until they are measured on one. Those of a GPU were
-measured on an H100 with recorded steps, on the same networks: the same holds there, and recover, in the row `any`, gains much
-from compiling.
+The table estimates seconds from nominal speeds: what a device needs to start one call of a network, how fast it multiplies,
+which depends on the layers as well, and on a CPU how long it takes for what passes through memory: values that layers give, and
+weights that are moved. It errs towards plain float32: bf16 is chosen where it saves at least `BF16_WORTH_S`, another layout
+where it saves `LAYOUT_WORTH_S`, native layers where they save `NATIVE_WORTH_S`, compiling where it saves twice the time that
+compiling takes. Speeds of a CPU are per thread. Those of training on one were measured on two cores with AVX-512 and its bf16,
+with 100 images of 32x32, on ResNet-18, ConvNet-3 and MobileNet-V2: whole convolutions with batch norm gain nothing from
+compiling there, group norm gains much, and uncompiled it is slow in channels-last. Those of native layers hold on that
+processor and on two cores with AVX2 alone; in bf16 they are the fastest way but where most arithmetic is in 1x1 convolutions
+(ResNet-50). Nothing was measured on processors with units for matrices (AMX): torch's bf16 is taken to be `MATRIX_UNITS` times
+as fast there. Those of a GPU were measured on an H100 with recorded steps, on the same networks: the same holds there, and
+recover, in the row `any`, gains much from compiling.
 """
 
 from __future__ import annotations
@@ -60,6 +61,10 @@ TINY_TAKES = 3.5
 """How many times as long a CPU takes for the operations of tiny maps: 2.3 to 3.6 on ResNets on images of 8x8."""
 
 
+MATRIX_UNITS = 2.0
+"""How many times as fast torch multiplies bf16 on a CPU with units for matrices; a guess on the low side, none was at hand."""
+
+
 @dataclass(frozen=True)
 class Speed:
     """Nominal speed of one way to compute."""
@@ -77,6 +82,7 @@ PLAIN = Precision()
 PLAIN_LAST = Precision(channels_last=True)
 NATIVE = Precision(channels_last=True, native=True)
 COMPILED = Precision(compile=True, channels_last=True)
+NATIVE_HALF = Precision("bf16", channels_last=True, native=True)
 HALF = Precision("bf16")
 HALF_LAST = Precision("bf16", channels_last=True)
 HALF_COMPILED = Precision("bf16", compile=True, channels_last=True)
@@ -84,7 +90,8 @@ HALF_COMPILED = Precision("bf16", compile=True, channels_last=True)
 SPEEDS: dict[tuple[str, Layers], dict[Precision, Speed]] = {
     ("cpu", "any"): {
         PLAIN: Speed(4e-3, 54e9, 0.8e-9, 6e-9),
-        NATIVE: Speed(4e-3, 170e9, 0.3e-9, 7e-9),
+        NATIVE: Speed(4e-3, 195e9, 0.3e-9, 7e-9),
+        NATIVE_HALF: Speed(4e-3, 320e9, 0.3e-9, 7e-9),
         HALF: Speed(5e-3, 88e9, 0.6e-9, 6e-9),
         COMPILED: Speed(2e-3, 82e9, 0.2e-9, 6e-9),
         HALF_COMPILED: Speed(2e-3, 182e9, 0.2e-9, 6e-9),
@@ -93,6 +100,7 @@ SPEEDS: dict[tuple[str, Layers], dict[Precision, Speed]] = {
         PLAIN: Speed(1e-3, 104e9, 0.8e-9, 6e-9),
         PLAIN_LAST: Speed(1e-3, 114e9, 0.8e-9, 6e-9),
         NATIVE: Speed(1e-3, 200e9, 0.37e-9, 7e-9),
+        NATIVE_HALF: Speed(1e-3, 270e9, 0.37e-9, 7e-9),
         HALF_LAST: Speed(3e-3, 240e9, 0.6e-9, 6e-9),
         COMPILED: Speed(1e-3, 102e9, 0.2e-9, 6e-9),
         HALF_COMPILED: Speed(1e-3, 204e9, 0.2e-9, 6e-9),
@@ -100,6 +108,7 @@ SPEEDS: dict[tuple[str, Layers], dict[Precision, Speed]] = {
     ("cpu", "group"): {
         PLAIN: Speed(1e-3, 67e9, 0.6e-9, 6e-9),
         NATIVE: Speed(1e-3, 250e9, 0.31e-9, 7e-9),
+        NATIVE_HALF: Speed(1e-3, 350e9, 0.31e-9, 7e-9),
         HALF: Speed(3e-3, 161e9, 0.6e-9, 6e-9),
         COMPILED: Speed(1e-3, 88e9, 0.2e-9, 6e-9),
         HALF_COMPILED: Speed(1e-3, 194e9, 0.2e-9, 6e-9),
@@ -150,6 +159,8 @@ class Abilities:
     threads: int = 1
     native: bool = False
     """Whether native layers can be compiled for it."""
+    matrix_units: bool = False
+    """Whether a CPU multiplies bf16 by units for matrices, which torch's kernels use and native layers do not."""
 
 
 @dataclass(frozen=True)
@@ -200,15 +211,22 @@ def device_abilities(device: torch.device) -> Abilities:
     """Return what a device can do, asked of torch and of the search path."""
     if device.type == "cpu":
         compiles = _has_any("c++", "g++", "clang++", variable="CXX")
-        return Abilities("cpu", _cpu_has_bf16(), compiles, torch.get_num_threads(), native=native.compiler() is not None)
+        units = _cpu_has("amx_tile")
+        ours = native.compiler() is not None
+        return Abilities(
+            "cpu", units or _cpu_has("avx512_bf16"), compiles, torch.get_num_threads(), native=ours, matrix_units=units
+        )
     has_bf16 = getattr(torch.get_device_module(device), "is_bf16_supported", lambda: False)
     compiler = find_spec("triton") is not None and _has_any("cc", "gcc", "clang", variable="CC")
     return Abilities("gpu", bool(has_bf16()), compiler)
 
 
 def autocast(precision: Precision, device: torch.device) -> AbstractContextManager[Any]:
-    """Return the context in which convolutions and matrix products run in the stage's dtype; weights stay float32."""
-    if precision.dtype == "fp32":
+    """Return the context in which convolutions and matrix products run in the stage's dtype; weights stay float32.
+
+    Native layers know their dtype themselves.
+    """
+    if precision.dtype == "fp32" or precision.native:
         return nullcontext()
     return torch.autocast(device_type=device.type, dtype=torch.bfloat16)
 
@@ -230,7 +248,7 @@ def placed(network: nn.Module, precision: Precision, device: torch.device) -> nn
     anew in every step.
     """
     if suits_cpu_layers(precision, device):
-        with_cpu_layers(network, native=precision.native)
+        with_cpu_layers(network, native=precision.native, half=precision.dtype == "bf16")
     usual = precision.native and any(values.requires_grad for values in network.parameters())
     return network.to(device).to(memory_format=torch.contiguous_format if usual else memory_format(precision))
 
@@ -242,7 +260,9 @@ def suits_cpu_layers(precision: Precision, device: torch.device) -> bool:
 
 def suited(network: nn.Module, precision: Precision, device: torch.device) -> AbstractContextManager[None]:
     """Return the context in which a network that stays where it is has layers that suit a CPU, where it computes plainly on one."""
-    return cpu_layers_in(network, native=precision.native) if suits_cpu_layers(precision, device) else nullcontext()
+    if not suits_cpu_layers(precision, device):
+        return nullcontext()
+    return cpu_layers_in(network, native=precision.native, half=precision.dtype == "bf16")
 
 
 class Compiled:
@@ -280,7 +300,8 @@ def _seconds(way: Precision, work: Work, able: Abilities) -> float:
     speed = _speeds(work.layers, able)[way]
     threads = able.threads if able.kind == "cpu" else 1
     slow = (TINY_TAKES - 1) * work.tiny if able.kind == "cpu" else 0.0
-    shared = (work.flops + slow) / speed.flops_per_s + work.values * speed.value_s
+    units = MATRIX_UNITS if able.matrix_units and way.dtype == "bf16" and not way.native else 1.0
+    shared = (work.flops + slow) / (units * speed.flops_per_s) + work.values * speed.value_s
     return work.steps * speed.call_s + shared / threads + work.moved * speed.weight_s
 
 
@@ -306,10 +327,10 @@ def _modes(asked: Literal["auto", "on", "off"], able: Abilities) -> set[str]:
     return {"off", *(["on"] if able.compiler else []), *(["native"] if able.native else [])}
 
 
-def _cpu_has_bf16() -> bool:
-    """Return whether the CPU multiplies bf16 itself; emulated bf16 is slower than float32."""
-    asked = [getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")]
-    return any(bool(ask()) for ask in asked if ask is not None)
+def _cpu_has(ability: str) -> bool:
+    """Return whether the CPU multiplies bf16 itself in that way; emulated bf16 is slower than float32."""
+    ask = getattr(torch.cpu, f"_is_{ability}_supported", None)
+    return ask is not None and bool(ask())
 
 
 def _has_any(*names: str, variable: str) -> bool:

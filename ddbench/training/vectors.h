@@ -1,5 +1,8 @@
 /* Vectors as wide as the processor's, of the real numbers that a source is compiled for. */
 
+#ifdef __AVX512BF16__
+#include <immintrin.h>
+#endif
 #include <omp.h>
 #include <string.h>
 

@@ -7,9 +7,19 @@
    Lavin & Gray, 2016 (arXiv:1509.09308); points as in Barabasz et al., 2020 (arXiv:1803.10986).
 
    Images and outputs are channels-last: (N, H, W, C), with C a multiple of PANEL. Values at one point lie together, as a block
-   (tiles, channels). Every sum is taken in an order that depends on the shapes alone, never on the number of threads. */
+   (tiles, channels). Every sum is taken in an order that depends on the shapes alone, never on the number of threads.
+
+   With HALF, values at the points are rounded to bf16, and all else, their sums among it, is in float. Two neighbours of a sum then
+   share a word: channels in a convolution, tiles in the gradient of kernels. Without, a word is a value. */
 
 #include "vectors.h"
+
+#ifdef HALF
+#define PAIR 2 /* values in a word */
+#else
+#define PAIR 1
+#endif
+#define WORDS(values) (((values) + PAIR - 1) / PAIR)
 
 #define ROWS (VECTOR_BYTES == 64 ? 12 : 6) /* of a product at once: as many sums as there are registers for */
 #define PANEL (2 * LANES)
@@ -18,6 +28,49 @@
 
 static const REAL P = 0.625, P2 = 0.390625, P3 = 0.244140625, Q = 1.5, Q2 = 2.25, Q3 = 3.375;
 static const REAL PQ = 0.390625 * 2.25, SUM = 0.390625 + 2.25;
+
+#ifdef HALF
+typedef unsigned bits __attribute__((vector_size(VECTOR_BYTES)));
+typedef unsigned short shorts __attribute__((vector_size(VECTOR_BYTES / 2)));
+typedef unsigned short loose_shorts __attribute__((vector_size(VECTOR_BYTES / 2), aligned(2), may_alias));
+
+/* The nearest bf16, of two as near the even one. */
+static inline shorts halves(vector from)
+{
+#ifdef __AVX512BF16__
+    return (shorts)_mm512_cvtneps_pbh((__m512)from);
+#else
+    bits whole = (bits)from;
+    return __builtin_convertvector((whole + 0x7fff + (whole >> 16 & 1)) >> 16, shorts);
+#endif
+}
+
+/* Values of neighbouring channels, beside each other. */
+static inline void keep(REAL *to, vector values) { *(loose_shorts *)to = halves(values); }
+
+/* Values of the same channels of two neighbours. */
+static inline void join(REAL *to, vector first, vector second)
+{
+    bits words = __builtin_convertvector(halves(first), bits) | __builtin_convertvector(halves(second), bits) << 16;
+    store(to, (vector)words);
+}
+
+static inline vector onto(vector sum, REAL word, vector words)
+{
+    vector factor = word - (vector){0};
+#ifdef __AVX512BF16__
+    return (vector)_mm512_dpbf16_ps((__m512)sum, (__m512bh)factor, (__m512bh)words);
+#else
+    bits one = (bits)factor, other = (bits)words;
+    sum += (vector)(one << 16) * (vector)(other << 16);
+    return sum + (vector)(one & 0xffff0000) * (vector)(other & 0xffff0000);
+#endif
+}
+#else
+static inline void keep(REAL *to, vector values) { store(to, values); }
+static inline void join(REAL *to, vector first, vector second) { (void)second, store(to, first); }
+static inline vector onto(vector sum, REAL word, vector words) { return sum + word * words; }
+#endif
 
 /* BT: six values of an image to those at the points. */
 static inline void of_image(const vector a[6], vector to[6])
@@ -98,51 +151,66 @@ static inline void place_of(grid g, long tile, long *image, long *row, long *col
     *column = 4 * (tile % g.across);
 }
 
-/* One image tile to its 36 values, which lie `apart` from each other. */
-static void take_image(const REAL *images, grid g, long channels, long tile, REAL *to, long apart)
+/* One image tile to its 36 values, of LANES channels from `c`. */
+static inline void image_values(const REAL *images, grid g, long channels, long tile, long c, vector values[6][6])
 {
     long image, row, column;
     place_of(g, tile, &image, &row, &column);
-    const REAL *from = images + ((image * g.height + row - 1) * g.width + column - 1) * channels;
+    const REAL *from = images + ((image * g.height + row - 1) * g.width + column - 1) * channels + c;
     int inner = row > 0 && column > 0 && row + 5 <= g.height && column + 5 <= g.width;
-    for (long c = 0; c < channels; c += LANES) {
-        vector rows[6][6], line[6], values[6];
-        for (int x = 0; x < 6; x++) {
-            for (int y = 0; y < 6; y++) {
-                long there = row + y - 1, across = column + x - 1;
-                int seen = inner || (there >= 0 && there < g.height && across >= 0 && across < g.width);
-                line[y] = seen ? load(from + (y * g.width + x) * channels + c) : (vector){0};
-            }
-            of_image(line, values);
-            for (int y = 0; y < 6; y++) rows[y][x] = values[y];
-        }
+    vector rows[6][6], line[6], found[6];
+    for (int x = 0; x < 6; x++) {
         for (int y = 0; y < 6; y++) {
-            of_image(rows[y], values);
-            for (int x = 0; x < 6; x++) store(to + (6 * y + x) * apart + c, values[x]);
+            long there = row + y - 1, across = column + x - 1;
+            int seen = inner || (there >= 0 && there < g.height && across >= 0 && across < g.width);
+            line[y] = seen ? load(from + (y * g.width + x) * channels) : (vector){0};
         }
+        of_image(line, found);
+        for (int y = 0; y < 6; y++) rows[y][x] = found[y];
     }
+    for (int y = 0; y < 6; y++) of_image(rows[y], values[y]);
 }
 
 /* The gradient of one output tile to that of its 36 sums. */
-static void take_gradient(const REAL *gradients, grid g, long channels, long tile, REAL *to, long apart)
+static inline void gradient_values(const REAL *gradients, grid g, long channels, long tile, long c, vector values[6][6])
 {
     long image, row, column;
     place_of(g, tile, &image, &row, &column);
-    const REAL *from = gradients + ((image * g.height + row) * g.width + column) * channels;
+    const REAL *from = gradients + ((image * g.height + row) * g.width + column) * channels + c;
+    vector rows[6][4], line[4], found[6];
+    for (int x = 0; x < 4; x++) {
+        for (int y = 0; y < 4; y++) {
+            int seen = row + y < g.height && column + x < g.width;
+            line[y] = seen ? load(from + (y * g.width + x) * channels) : (vector){0};
+        }
+        of_output(line, found);
+        for (int y = 0; y < 6; y++) rows[y][x] = found[y];
+    }
+    for (int y = 0; y < 6; y++) of_output(rows[y], values[y]);
+}
+
+/* A tile of a sum over channels; blocks lie `apart` from each other. */
+static void take_tile(const REAL *images, grid g, long channels, long tile, REAL *to, long apart)
+{
     for (long c = 0; c < channels; c += LANES) {
-        vector rows[6][4], line[4], values[6];
-        for (int x = 0; x < 4; x++) {
-            for (int y = 0; y < 4; y++) {
-                int seen = row + y < g.height && column + x < g.width;
-                line[y] = seen ? load(from + (y * g.width + x) * channels + c) : (vector){0};
-            }
-            of_output(line, values);
-            for (int y = 0; y < 6; y++) rows[y][x] = values[y];
-        }
-        for (int y = 0; y < 6; y++) {
-            of_output(rows[y], values);
-            for (int x = 0; x < 6; x++) store(to + (6 * y + x) * apart + c, values[x]);
-        }
+        vector values[6][6];
+        image_values(images, g, channels, tile, c, values);
+        for (int point = 0; point < POINTS; point++) keep(to + point * apart + c / PAIR, values[point / 6][point % 6]);
+    }
+}
+
+/* The tiles of one word of a sum over tiles, of images or of gradients; after tile `last` there are zeros. */
+static void take_word(const REAL *from, grid g, long channels, long tile, long last, int gradients, REAL *to, long apart)
+{
+    for (long c = 0; c < channels; c += LANES) {
+        vector values[PAIR][6][6] = {{{{0}}}};
+        for (int part = 0; part < PAIR && tile + part < last; part++)
+            if (gradients)
+                gradient_values(from, g, channels, tile + part, c, values[part]);
+            else
+                image_values(from, g, channels, tile + part, c, values[part]);
+        for (int point = 0; point < POINTS; point++)
+            join(to + point * apart + c, values[0][point / 6][point % 6], values[PAIR - 1][point / 6][point % 6]);
     }
 }
 
@@ -167,7 +235,7 @@ static void give_output(const REAL *from, long apart, const REAL *bias, grid g, 
     }
 }
 
-/* ROWS or fewer rows of (rows, depth) times one panel (depth, PANEL). */
+/* ROWS or fewer rows of (rows, depth) times one panel (depth, PANEL), where `depth` counts words. */
 #define MULTIPLY(rows)                                                                                 \
     do {                                                                                               \
         vector sums[rows][2];                                                                          \
@@ -176,8 +244,8 @@ static void give_output(const REAL *from, long apart, const REAL *bias, grid g, 
             vector first = load(panel + d * PANEL), second = load(panel + d * PANEL + LANES);          \
             _Pragma("GCC unroll 12") for (int r = 0; r < rows; r++) {                                  \
                 REAL factor = left[r * along + d * onward];                                            \
-                sums[r][0] += factor * first;                                                          \
-                sums[r][1] += factor * second;                                                         \
+                sums[r][0] = onto(sums[r][0], factor, first);                                          \
+                sums[r][1] = onto(sums[r][1], factor, second);                                         \
             }                                                                                          \
         }                                                                                              \
         for (int r = 0; r < rows; r++) {                                                               \
@@ -197,30 +265,36 @@ static void product(const REAL *left, long along, long onward, long rows, long d
     for (; row < rows; row++, left += along, to += width) MULTIPLY(1);
 }
 
-/* Kernels to their values at the points, in panels: POINTS x (of / PANEL) x sums x PANEL, where `sums` are the channels summed over
-   and `of` those that are made. `strides` are of a kernel's made channel, summed channel, row and column; a turned kernel is read
-   from its last value to its first. */
+/* The kernels between summed channel `s` and LANES made ones from `made` to their values at the points. */
+static inline void kernel_values(const REAL *kernels, const long *strides, long made, long s, int turned, vector values[6][6])
+{
+    vector rows[6][3], line[3] = {{0}}, found[6];
+    for (int x = 0; x < 3; x++) {
+        for (int y = 0; y < 3; y++) {
+            int there = turned ? 2 - y : y, across = turned ? 2 - x : x;
+            const REAL *from = kernels + s * strides[1] + there * strides[2] + across * strides[3];
+            for (int lane = 0; lane < LANES; lane++) line[y][lane] = from[(made + lane) * strides[0]];
+        }
+        of_kernel(line, found);
+        for (int y = 0; y < 6; y++) rows[y][x] = found[y];
+    }
+    for (int y = 0; y < 6; y++) of_kernel(rows[y], values[y]);
+}
+
+/* Kernels to their values at the points, in panels: POINTS x (of / PANEL) x (sums / PAIR) x PANEL words, where `sums` are the channels
+   summed over and `of` those that are made. `strides` are of a kernel's made channel, summed channel, row and column; a turned kernel
+   is read from its last value to its first. */
 void winograd_kernels(const REAL *kernels, const long *strides, long of, long sums, int turned, REAL *to, int threads)
 {
 #pragma omp parallel for num_threads(threads) collapse(2) schedule(static)
     for (long panel = 0; panel < of / PANEL; panel++)
-        for (long s = 0; s < sums; s++)
+        for (long s = 0; s < sums; s += PAIR)
             for (long part = 0; part < PANEL; part += LANES) {
-                vector rows[6][3], line[3] = {{0}}, values[6];
-                for (int x = 0; x < 3; x++) {
-                    for (int y = 0; y < 3; y++) {
-                        int there = turned ? 2 - y : y, across = turned ? 2 - x : x;
-                        const REAL *from = kernels + s * strides[1] + there * strides[2] + across * strides[3];
-                        for (int lane = 0; lane < LANES; lane++) line[y][lane] = from[(panel * PANEL + part + lane) * strides[0]];
-                    }
-                    of_kernel(line, values);
-                    for (int y = 0; y < 6; y++) rows[y][x] = values[y];
-                }
-                for (int y = 0; y < 6; y++) {
-                    of_kernel(rows[y], values);
-                    for (int x = 0; x < 6; x++)
-                        store(to + (((6 * y + x) * (of / PANEL) + panel) * sums + s) * PANEL + part, values[x]);
-                }
+                vector values[PAIR][6][6];
+                for (int one = 0; one < PAIR; one++) kernel_values(kernels, strides, panel * PANEL + part, s + one, turned, values[one]);
+                for (int point = 0; point < POINTS; point++)
+                    join(to + ((point * (of / PANEL) + panel) * (sums / PAIR) + s / PAIR) * PANEL + part,
+                         values[0][point / 6][point % 6], values[PAIR - 1][point / 6][point % 6]);
             }
 }
 
@@ -228,7 +302,10 @@ void winograd_kernels(const REAL *kernels, const long *strides, long of, long su
 long winograd_panel(void) { return PANEL; }
 
 /* How much room for values `winograd_convolve` and `winograd_kernel_gradient` need, for `tiles` at a time. */
-long winograd_room(long tiles, long first, long second) { return POINTS * (tiles * (first + second) + 2 * APART); }
+long winograd_room(long tiles, long first, long second)
+{
+    return POINTS * (WORDS(tiles) * (first + PAIR * second) + 2 * APART);
+}
 
 /* Outputs (N, H, W, of) of images (N, H, W, sums) and kernels as `winograd_kernels` gives them; `shape` is N, H, W. With `alone` each
    thread has a part of `at_once` tiles and room of its own and waits for no other until the end; without, all share every part, so
@@ -238,16 +315,16 @@ void winograd_convolve(const REAL *images, const REAL *kernels, const REAL *bias
 {
     grid g = grid_of(shape);
     long total = g.images * g.down * g.across, panels = of / PANEL;
-    long apart = at_once * sums + APART, apart_out = at_once * of + APART;
+    long depth = sums / PAIR, apart = at_once * depth + APART, apart_out = at_once * of + APART;
     REAL *values = room, *found = room + POINTS * apart;
     if (alone) {
 #pragma omp parallel for num_threads(threads) schedule(dynamic)
         for (long start = 0; start < total; start += at_once) {
             long tiles = total - start < at_once ? total - start : at_once;
             REAL *mine = values + omp_get_thread_num() * winograd_room(at_once, sums, of), *made = mine + POINTS * apart;
-            for (long tile = 0; tile < tiles; tile++) take_image(images, g, sums, start + tile, mine + tile * sums, apart);
+            for (long tile = 0; tile < tiles; tile++) take_tile(images, g, sums, start + tile, mine + tile * depth, apart);
             for (long item = 0; item < POINTS * panels; item++)
-                product(mine + item / panels * apart, sums, 1, tiles, sums, kernels + item * sums * PANEL,
+                product(mine + item / panels * apart, depth, 1, tiles, depth, kernels + item * depth * PANEL,
                         made + item / panels * apart_out + item % panels * PANEL, of, 0);
             for (long tile = 0; tile < tiles; tile++) give_output(made + tile * of, apart_out, bias, g, of, start + tile, outputs);
         }
@@ -257,11 +334,11 @@ void winograd_convolve(const REAL *images, const REAL *kernels, const REAL *bias
     for (long start = 0; start < total; start += at_once) {
         long tiles = total - start < at_once ? total - start : at_once;
 #pragma omp for schedule(static)
-        for (long tile = 0; tile < tiles; tile++) take_image(images, g, sums, start + tile, values + tile * sums, apart);
+        for (long tile = 0; tile < tiles; tile++) take_tile(images, g, sums, start + tile, values + tile * depth, apart);
 #pragma omp for schedule(static)
         for (long item = 0; item < POINTS * panels; item++) {
             long point = item / panels, panel = item % panels;
-            product(values + point * apart, sums, 1, tiles, sums, kernels + item * sums * PANEL,
+            product(values + point * apart, depth, 1, tiles, depth, kernels + item * depth * PANEL,
                     found + point * apart_out + panel * PANEL, of, 0);
         }
 #pragma omp for schedule(static)
@@ -276,23 +353,23 @@ void winograd_kernel_gradient(const REAL *images, const REAL *gradients, REAL *t
 {
     grid g = grid_of(shape);
     long total = g.images * g.down * g.across, panels = of / PANEL;
-    long apart = at_once * sums + APART, apart_out = at_once * of + APART;
+    long apart = WORDS(at_once) * sums + APART, apart_out = WORDS(at_once) * of + APART;
     REAL *values = room, *found = room + POINTS * apart;
 #pragma omp parallel num_threads(threads)
     for (long start = 0; start < total; start += at_once) {
-        long tiles = total - start < at_once ? total - start : at_once;
+        long last = total - start < at_once ? total : start + at_once, depth = WORDS(last - start);
 #pragma omp for schedule(static)
-        for (long tile = 0; tile < tiles; tile++) {
-            take_image(images, g, sums, start + tile, values + tile * sums, apart);
-            take_gradient(gradients, g, of, start + tile, found + tile * of, apart_out);
+        for (long d = 0; d < depth; d++) {
+            take_word(images, g, sums, start + d * PAIR, last, 0, values + d * sums, apart);
+            take_word(gradients, g, of, start + d * PAIR, last, 1, found + d * of, apart_out);
         }
 #pragma omp for schedule(static)
         for (long item = 0; item < POINTS * panels; item++) {
             long point = item / panels, panel = item % panels;
-            REAL *mine = packed + omp_get_thread_num() * at_once * PANEL;
+            REAL *mine = packed + omp_get_thread_num() * WORDS(at_once) * PANEL;
             const REAL *from = found + point * apart_out + panel * PANEL;
-            for (long tile = 0; tile < tiles; tile++) memcpy(mine + tile * PANEL, from + tile * of, PANEL * sizeof(REAL));
-            product(values + point * apart, 1, sums, sums, tiles, mine, sum + point * sums * of + panel * PANEL, of, start > 0);
+            for (long d = 0; d < depth; d++) memcpy(mine + d * PANEL, from + d * of, PANEL * sizeof(REAL));
+            product(values + point * apart, 1, sums, sums, depth, mine, sum + point * sums * of + panel * PANEL, of, start > 0);
         }
     }
 #pragma omp parallel for num_threads(threads) collapse(2) schedule(static)

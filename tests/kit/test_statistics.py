@@ -60,16 +60,18 @@ def frozen_norm(channels: int, dtype: torch.dtype = torch.float64) -> torch.nn.B
 
 @pytest.mark.skipif(native.compiler() is None, reason="this machine has no C compiler")
 @pytest.mark.parametrize("groups", [1, 3])
-def test_a_norm_by_kernels_of_ours_is_the_norm_and_the_statistics(groups, monkeypatch):
+@pytest.mark.parametrize("rectify", [False, True])
+def test_a_norm_by_kernels_of_ours_is_the_norm_and_the_statistics(groups, rectify, monkeypatch):
     taken = []
     frozen = statistics.norms.frozen
-    monkeypatch.setattr(statistics.norms, "frozen", lambda *of: taken.append(1) or frozen(*of))
+    monkeypatch.setattr(statistics.norms, "frozen", lambda *of, **how: taken.append(1) or frozen(*of, **how))
     inputs, norm = drawn(6, 8, 3, 2).contiguous(memory_format=torch.channels_last).requires_grad_(), frozen_norm(8)
 
     def joined(x, *, ours):
-        output, told = norm_with_statistics(norm, x, groups, native=ours)
+        output, told = norm_with_statistics(norm, x, groups, native=ours, rectify=rectify)
         return output, *told
 
+    assert bool((joined(inputs, ours=True)[0] < 0).any()) != rectify
     assert torch.autograd.gradcheck(lambda x: joined(x, ours=True), (inputs,))
     upstream = [drawn(*part.shape) for part in joined(inputs, ours=False)]
     gradients = []
@@ -84,7 +86,7 @@ def test_a_norm_by_kernels_of_ours_is_the_norm_and_the_statistics(groups, monkey
 
 @pytest.mark.skipif(native.compiler() is None, reason="this machine has no C compiler")
 def test_statistics_by_kernels_of_ours_are_exact_far_from_the_running_ones():
-    inputs, norm = drawn(6, 8, 16, 16, dtype=torch.float32) + 1000, frozen_norm(8, torch.float32)
+    inputs, norm = drawn(6, 16, 16, 16, dtype=torch.float32) + 1000, frozen_norm(16, torch.float32)
     _, (mean, var) = norm_with_statistics(norm, inputs.contiguous(memory_format=torch.channels_last), 2, native=True)
     exact = group_statistics(inputs.double(), 2)
     assert torch.allclose(mean.double(), exact[0], rtol=1e-6)

@@ -11,6 +11,8 @@ from torch import nn
 from ddbench import Precision
 from ddbench.errors import BadRequest
 from ddbench.kit import TappedTeacher, tapped_teacher
+from ddbench.kit.tapped import Tap
+from ddbench.training import native
 
 SHAPE = (3, 8, 8)
 
@@ -152,3 +154,75 @@ def test_bfloat16_stays_near_float64_and_returns_float32(teacher):
     assert logits.dtype == norms.dtype == torch.float32
     assert torch.allclose(logits.double(), exact_logits, atol=0.05)
     assert torch.allclose(norms.double(), exact_norms, atol=0.05)
+
+
+NATIVE = Precision(channels_last=True, native=True)
+natively = pytest.mark.skipif(native.compiler() is None, reason="this machine has no C compiler")
+
+
+class Block(nn.Module):
+    """Two norms and one rectifier that serves both, as torchvision's residual block has them; what `wired` leaves out is odd."""
+
+    def __init__(self, wired: str = "usual") -> None:
+        super().__init__()
+        self.wired = wired
+        self.first, self.second = (nn.Conv2d(*channels, 3, padding=1) for channels in ((3, 16), (16, 16)))
+        self.norm, self.last, self.relu = nn.BatchNorm2d(16), nn.BatchNorm2d(16), nn.ReLU(inplace=wired != "twice")
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        images = self.first(images)
+        shortcut = images
+        given = self.norm(images)
+        images = self.last(self.second(self.relu(given)))
+        images += given if self.wired == "twice" else shortcut
+        return self.relu(images).mean((2, 3))
+
+
+def odd_norms(network):
+    """Make norms differ from the identity, so that much is negative and much is not."""
+    for part in network.modules():
+        if isinstance(part, nn.BatchNorm2d):
+            part.running_mean.normal_(generator=torch.Generator().manual_seed(3)).mul_(0.3)
+            part.running_var.uniform_(0.2, 2, generator=torch.Generator().manual_seed(4))
+    return network.double().eval()
+
+
+def told(network, images, precision):
+    images = images.detach().requires_grad_()
+    tapped = TappedTeacher(network, tuple(images.shape[1:]), precision)
+    logits, norms = tapped(images, 2)
+    (gradient,) = torch.autograd.grad(logits.square().sum() + norms[:, 0].sum() + 3 * norms[:, 1].sum(), images)
+    rectifying = [name for name, part in tapped.network.named_modules() if isinstance(part, Tap) and part.rectifies]
+    return rectifying, (logits, norms, gradient)
+
+
+@natively
+@pytest.mark.parametrize(("wired", "expected"), [("usual", ["norm"]), ("twice", [])])
+def test_a_norm_rectifies_at_once_where_nothing_else_takes_what_it_gives(wired, expected):
+    network, images = odd_norms(Block(wired)), drawn(6)
+    rectifying, found = told(network, images, NATIVE)
+    assert rectifying == expected
+    plainly, exact = told(network, images, Precision())
+    assert plainly == []
+    for one, other in zip(found, exact, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-10)
+
+
+@natively
+def test_a_resnets_norms_rectify_at_once_and_its_gradients_stay():
+    network = odd_norms(timm.create_model("resnet18", num_classes=4))
+    images = drawn(4, 32)
+    rectifying, found = told(network, images, NATIVE)
+    assert rectifying == ["bn1", *(f"layer{stage}.{block}.bn1" for stage in range(1, 5) for block in range(2))]
+    for one, other in zip(found, told(network, images, Precision())[1], strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-8, atol=1e-8)
+
+
+@natively
+def test_native_layers_in_bf16_stay_near_float64():
+    network, images = odd_norms(Block()), drawn(8, 16)
+    _, exact = told(network, images, Precision())
+    _, found = told(network.float(), images.float(), Precision("bf16", channels_last=True, native=True))
+    assert all(tensor.dtype == torch.float32 for tensor in found)
+    for one, other in zip(found, exact, strict=True):
+        assert float((one - other).detach().norm() / other.detach().norm()) < 0.05

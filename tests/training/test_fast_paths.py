@@ -73,7 +73,7 @@ class Widened(nn.Module):
 def test_training_by_winograd_is_the_plain_one(toy, last, dtype, tolerance, monkeypatch):
     spec = _spec(label_regime="hard", loss=Loss(name="ce"), teacher_bn=None)
     taken = []
-    monkeypatch.setattr(cpu_layers, "convolved", lambda *inputs: taken.append(inputs[0].shape) or winograd.convolved(*inputs))
+    monkeypatch.setattr(cpu_layers, "convolved", lambda *of, half: taken.append(of[0].shape) or winograd.convolved(*of, half=half))
 
     def weights(precision):
         student, run = Student(Widened(dtype), "test/wide"), RunSettings(CPU, precision)

@@ -99,6 +99,22 @@ def test_kernels_of_ours_run_where_the_processor_has_no_bf16(layers):
     assert _resolve(Work(2e10, 100, layers), able).precision == Precision()
 
 
+@pytest.mark.parametrize("layers", ["any", "batch", "group"])
+def test_kernels_of_ours_multiply_in_bf16_where_that_saves_much(layers):
+    able = Abilities("cpu", bf16=True, compiler=True, threads=2, native=True)
+    ours, rounded = Precision(channels_last=True, native=True), Precision("bf16", channels_last=True, native=True)
+    seconds, hours = Work(3e12, 400, layers), replace(HOURS, layers=layers)
+    assert _resolve(seconds, able).precision == ours
+    assert _resolve(hours, able).precision == rounded
+    assert _resolve(seconds, able, precision="bf16").precision == rounded
+    assert _resolve(hours, able, precision="fp32").precision == ours
+    assert not _resolve(hours, able, compile="off").precision.native
+    units = replace(able, matrix_units=True)
+    assert _resolve(seconds, units).precision == ours
+    other = _resolve(hours, units).precision
+    assert (other.dtype, other.native) == ("bf16", False)
+
+
 def test_what_is_estimated_is_the_way_that_runs():
     able, work = Abilities("cpu", bf16=False, compiler=True, threads=2, native=True), Work(3e13, 400, "batch")
     plain, ours = (estimated_s(work, able, Precision(native=native)) for native in (False, True))
@@ -142,6 +158,9 @@ def test_autocast_multiplies_in_bf16_and_leaves_weights_in_float32(small):
         answered = network(torch.randn(4, 3, 6, 6))
     assert answered.dtype == torch.bfloat16
     assert all(p.dtype == torch.float32 for p in network.parameters())
+    for other in (Precision("fp32"), Precision("bf16", native=True)):  # native layers know by themselves
+        with autocast(other, CPU):
+            assert network(torch.randn(4, 3, 6, 6)).dtype == torch.float32
     with autocast(Precision("fp32"), CPU):
         assert network(torch.randn(4, 3, 6, 6)).dtype == torch.float32
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from ddbench.training.precision import autocast
+from ddbench.training.precision import autocast, memory_format, suited
 from ddbench.training.views import normalised
 
 if TYPE_CHECKING:
@@ -28,6 +28,12 @@ def train_top1(ctx: Context, teacher: TrainedNetwork) -> float:
 def answers(ctx: Context, teacher: TrainedNetwork, index: Tensor) -> Tensor:
     """Return int64 (N,) on the CPU: the classes that the teacher, in eval mode, gives the train images at (N,) positions."""
     mean, std = teacher.mean.to(ctx.device), teacher.std.to(ctx.device)
-    with torch.inference_mode(), autocast(ctx.precision, ctx.device):
-        parts = [teacher.module(normalised(ctx.train.images(part), mean, std)).argmax(dim=1) for part in torch.split(index, BATCH)]
+    layout = memory_format(ctx.precision)
+
+    def answered(part: Tensor) -> Tensor:
+        logits: Tensor = teacher.module(normalised(ctx.train.images(part), mean, std).contiguous(memory_format=layout))
+        return logits.argmax(dim=1)
+
+    with torch.inference_mode(), suited(teacher.module, ctx.precision, ctx.device), autocast(ctx.precision, ctx.device):
+        parts = [answered(part) for part in torch.split(index, BATCH)]
     return torch.cat(parts).cpu().clone()
