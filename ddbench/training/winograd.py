@@ -42,6 +42,15 @@ LEAST_TILES = 96
 ALONE_BYTES = 3 * 2**20
 """Up to this size of a kernel's values each thread reads all of them for tiles of its own, and waits for no other thread."""
 
+ALONE_ROOM_BYTES = 384 * 2**10
+"""As `ROOM_BYTES`, for a thread with tiles of its own: it has a cache of its own for them."""
+
+ALONE_LEAST_TILES = 12
+"""As `LEAST_TILES`."""
+
+KERNELS_LEAST_TILES = 192
+"""The same where gradients of kernels are summed: the sums so far, larger than many caches, are read and written for every part."""
+
 FEW_TILES = 24
 """Below this, computing a kernel's 36 values takes longer than is saved."""
 
@@ -169,7 +178,9 @@ def _convolve(images: Tensor, weight: Tensor, bias: Tensor | None, how: _How) ->
     made = weight.shape[1 if how.turned else 0]
     values, bias = _kernels(weight, how), None if bias is None else bias.contiguous()
     threads, alone = torch.get_num_threads(), values.nbytes <= ALONE_BYTES
-    at_once = _at_once(images, made, parts=threads if alone else 1)
+    numbers, tiles = (summed // 2 if how.half else summed) + made, count * _tiles(height, width)
+    limits = (ALONE_ROOM_BYTES, ALONE_LEAST_TILES) if alone else (ROOM_BYTES, LEAST_TILES)
+    at_once = _at_once(-(-tiles // threads) if alone else tiles, numbers * images.itemsize, *limits)
     room = images.new_empty((threads if alone else 1) * native.winograd_room(at_once, summed, made))
     outputs = torch.empty((count, made, height, width), dtype=images.dtype, memory_format=torch.channels_last)
     native.winograd_convolve(
@@ -193,7 +204,8 @@ def _kernel_gradient(images: Tensor, gradient: Tensor, *, half: bool = False) ->
     images, gradient = (tensor.contiguous(memory_format=torch.channels_last) for tensor in (images, gradient))
     count, summed, height, width = images.shape
     made, threads = gradient.shape[1], torch.get_num_threads()
-    at_once = _at_once(images, made)
+    tiles, numbers = count * _tiles(height, width), summed + made
+    at_once = _at_once(tiles, numbers * images.itemsize, ROOM_BYTES, KERNELS_LEAST_TILES)
     room, sums, packed = (
         images.new_empty(size)
         for size in (
@@ -219,11 +231,9 @@ def _kernel_gradient(images: Tensor, gradient: Tensor, *, half: bool = False) ->
     return kernels
 
 
-def _at_once(images: Tensor, made: int, *, parts: int = 1) -> int:
-    """Return how many tiles are computed together, where each of `parts` threads has some of its own."""
-    count, summed, height, width = images.shape
-    fitting = ROOM_BYTES // (POINTS * images.itemsize * (summed + made) * parts)
-    return min(-(-count * _tiles(height, width) // parts), max(LEAST_TILES // parts, fitting // 12 * 12))
+def _at_once(tiles: int, tile_bytes: int, room: int, least: int) -> int:
+    """Return how many of `tiles` are computed together, given the size of one's values at a point: what fills room, or `least`."""
+    return min(tiles, max(least, room // (POINTS * tile_bytes) // 12 * 12))
 
 
 def _tiles(height: int, width: int) -> int:
