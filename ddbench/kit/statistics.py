@@ -110,13 +110,12 @@ def norm_with_statistics(
     if not kind or not (own or (native and norms.suits(inputs, norm.weight))):
         statistics, output = group_statistics(inputs, groups), norm(inputs)
         return F.relu(output) if rectify else output, statistics
+    if not own:
+        output, mean, var = _NativeNorm.apply(inputs, norm, groups, rectify)
+        return output, (mean, var)
     invstd = torch.rsqrt(cast("Tensor", norm.running_var) + norm.eps)
-    frozen = norm.weight, norm.bias, norm.running_mean, invstd
-    if own:
-        output, mean, var = _NormWithStatistics.apply(inputs, groups, frozen)
-        return F.relu(output) if rectify else output, (mean, var)
-    output, mean, var = _NativeNorm.apply(inputs, groups, frozen, rectify)
-    return output, (mean, var)
+    output, mean, var = _NormWithStatistics.apply(inputs, groups, (norm.weight, norm.bias, norm.running_mean, invstd))
+    return F.relu(output) if rectify else output, (mean, var)
 
 
 class _NormWithStatistics(torch.autograd.Function):
@@ -148,25 +147,17 @@ class _NativeNorm(torch.autograd.Function):
     gradient once backward."""
 
     @staticmethod
-    def forward(ctx: Any, inputs: Tensor, groups: int, frozen: tuple[Tensor, ...], rectify: bool) -> tuple[Tensor, ...]:  # noqa: FBT001
-        weight, bias, running, invstd = frozen
-        slope = weight * invstd
-        offset = bias - running * slope
-        output, means, variances = norms.frozen(inputs, slope, offset, rectify=rectify)
-        means, variances = (moment.view(groups, -1, inputs.shape[1]) for moment in (means, variances))
-        mean = means.mean(dim=1)
-        ctx.groups, ctx.rectify = groups, rectify
-        ctx.save_for_backward(inputs, mean, slope, offset)
-        return output, mean, variances.mean(dim=1) + (means - mean[:, None]).square().mean(dim=1)
+    def forward(ctx: Any, inputs: Tensor, norm: nn.BatchNorm2d, groups: int, rectify: bool) -> tuple[Tensor, ...]:  # noqa: FBT001
+        output, affine, (mean, var) = norms.frozen(inputs, norm, groups, rectify=rectify)
+        ctx.rectify = rectify
+        ctx.save_for_backward(inputs, affine, mean)
+        return output, mean, var
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
         """As of the function above."""
-        inputs, mean, *affine = ctx.saved_tensors
-        count = inputs.shape[0] // ctx.groups * inputs.shape[2] * inputs.shape[3]
-        along = 2 * grads[2] / count
-        level = grads[1] / count - along * mean
-        return norms.frozen_gradient(inputs, grads[0], tuple(affine), (along, level), rectify=ctx.rectify), None, None, None
+        inputs, affine, mean = ctx.saved_tensors
+        return norms.frozen_gradient(inputs, affine, mean, grads, rectify=ctx.rectify), None, None, None
 
 
 @dataclass(frozen=True)

@@ -217,29 +217,63 @@ void batch_backward(const REAL *images, const REAL *gradients, const REAL *mean,
         back(images + n * pixels, gradients + n * affine_size(j), j, mean, slope, offset, level, along, to + n * pixels);
 }
 
-/* Outputs slope * x + offset, rectified; and mean and biased variance of each image's channels (N, C). */
-void frozen_forward(const REAL *images, const REAL *slope, const REAL *offset, REAL *outputs, REAL *mean, REAL *variance,
-                    const long *shape, int rectify, REAL *room, int threads)
+/* Mean and biased variance of a group of `count` images, for each channel, from those of each image. */
+static void of_group(const REAL *means, const REAL *variances, long count, long channels, REAL *mean, REAL *variance)
+{
+    for (long c = 0; c < channels; c++) mean[c] = variance[c] = 0;
+    for (long n = 0; n < count; n++)
+        for (long c = 0; c < channels; c++) mean[c] += means[n * channels + c];
+    for (long c = 0; c < channels; c++) mean[c] /= (REAL)count;
+    for (long n = 0; n < count; n++)
+        for (long c = 0; c < channels; c++) {
+            REAL off = means[n * channels + c] - mean[c];
+            variance[c] += variances[n * channels + c] + off * off;
+        }
+    for (long c = 0; c < channels; c++) variance[c] /= (REAL)count;
+}
+
+/* How much room frozen norms need for values that images have of their own. */
+long frozen_room(long images, long channels) { return 2 * images * channels; }
+
+/* Images normed by the running moments, rectified; slope and offset (2, C) of that; and mean and biased variance (groups, C) of each of
+   equal groups of images. */
+void frozen_forward(const REAL *images, const REAL *weight, const REAL *bias, const REAL *running, const REAL *spread, double eps,
+                    REAL *outputs, REAL *slope, REAL *mean, REAL *variance, const long *shape, int rectify, long groups, REAL *own,
+                    REAL *room, int threads)
 {
     job j = job_of(shape, rectify, 0);
-    long pixels = j.height * j.width * j.channels;
+    long pixels = j.height * j.width * j.channels, together = j.images / groups;
+    REAL *offset = slope + j.channels, *means = own, *variances = own + j.images * j.channels;
+    for (long c = 0; c < j.channels; c++) {
+        slope[c] = weight[c] / (REAL)__builtin_sqrt(spread[c] + (REAL)eps);
+        offset[c] = bias[c] - running[c] * slope[c];
+    }
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (long n = 0; n < j.images; n++) {
         const REAL *image = images + n * pixels;
-        moments(image, j, mean + n * j.channels, variance + n * j.channels, room + omp_get_thread_num() * norms_room(j.channels));
+        moments(image, j, means + n * j.channels, variances + n * j.channels, room + omp_get_thread_num() * norms_room(j.channels));
         affine(image, j, slope, offset, outputs + n * pixels);
     }
+    for (long g = 0; g < groups; g++)
+        of_group(means + g * together * j.channels, variances + g * together * j.channels, together, j.channels, mean + g * j.channels,
+                 variance + g * j.channels);
 }
 
-/* Gradients of the images: slope * g of the outputs, and along * x + level of the statistics of each of `groups` equal groups. */
-void frozen_backward(const REAL *images, const REAL *gradients, const REAL *slope, const REAL *offset, const REAL *along,
-                     const REAL *level, REAL *to, const long *shape, int rectify, long groups, int threads)
+/* Gradients of the images: slope times that of the outputs, and of their groups' moments, (g_mean + 2 g_variance (x - mean)) / n. */
+void frozen_backward(const REAL *images, const REAL *gradients, const REAL *slope, const REAL *mean, const REAL *of_mean,
+                     const REAL *of_variance, REAL *to, const long *shape, int rectify, long groups, REAL *own, int threads)
 {
     job j = job_of(shape, rectify, 0);
-    long pixels = j.height * j.width * j.channels;
+    long pixels = j.height * j.width * j.channels, together = j.images / groups;
+    const REAL *offset = slope + j.channels;
+    REAL *along = own, *level = own + groups * j.channels, count = (REAL)(together * j.height * j.width);
+    for (long c = 0; c < groups * j.channels; c++) {
+        along[c] = 2 * of_variance[c] / count;
+        level[c] = of_mean[c] / count - along[c] * mean[c];
+    }
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (long n = 0; n < j.images; n++) {
-        const REAL *a = along + n / (j.images / groups) * j.channels, *l = level + n / (j.images / groups) * j.channels;
+        const REAL *a = along + n / together * j.channels, *l = level + n / together * j.channels;
         for (long p = n * pixels; p < (n + 1) * pixels; p += j.channels)
             for (long c = 0; c < j.channels; c += LANES) {
                 vector x = load(images + p + c), by = load(slope + c), g = load(gradients + p + c);

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -13,7 +14,7 @@ import torch.nn.functional as F
 from ddbench.training.native import REALS, fits, library
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
 SOURCE = Path(__file__).with_suffix(".c")
 
@@ -71,58 +72,73 @@ def native_norms(dtype: torch.dtype) -> ctypes.CDLL:
         "batch_forward": [*[pointer] * 5, number, number, number],
         "batch_sums": [*[pointer] * 8, *ends],
         "batch_backward": [*[pointer] * 9, number, number, number],
-        "frozen_forward": [*[pointer] * 7, number, pointer, number],
-        "frozen_backward": [*[pointer] * 8, number, long, number],
+        "frozen_forward": [*[pointer] * 5, ctypes.c_double, *[pointer] * 5, number, long, pointer, pointer, number],
+        "frozen_backward": [*[pointer] * 8, number, long, pointer, number],
     }
     for name, types in takes.items():
         function = getattr(native, name)
         function.argtypes, function.restype = types, None
     native.norms_lanes.restype, native.norms_room.restype, native.norms_room.argtypes = long, long, [long]
+    native.frozen_room.restype, native.frozen_room.argtypes = long, [long, long]
     return native
 
 
-def frozen(images: Tensor, slope: Tensor, offset: Tensor, *, rectify: bool = False) -> tuple[Tensor, Tensor, Tensor]:
-    """Return slope * x + offset, (N, C, H, W) in channels-last; and mean and biased variance of each image's channels, (N, C).
+def frozen(
+    images: Tensor, norm: nn.BatchNorm2d, groups: int, *, rectify: bool = False
+) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:
+    """Return what a frozen batch norm gives, (N, C, H, W) in channels-last; its slope and offset, (2, C); and the input's moments.
+
+    These are mean and biased variance, (G, C) each, of each of G equal groups of images.
 
     Args:
         images: float32 or float64 (N, C, H, W), as `suits` has them.
-        slope: (C,)
-        offset: (C,)
+        norm: The layer: affine, with running statistics.
+        groups: G
         rectify: Whether what is returned first is rectified.
     """
+    given = norm.weight, norm.bias, norm.running_mean, norm.running_var
+    count, channels = images.shape[:2]
     outputs = torch.empty_like(images, memory_format=torch.channels_last)
-    mean, variance = images.new_empty((2, *images.shape[:2]))
-    room, threads = rooms(images)
-    native_norms(images.dtype).frozen_forward(
-        *(tensor.data_ptr() for tensor in (images, slope, offset, outputs, mean, variance)),
+    affine, mean, variance = (images.new_empty((rows, channels)) for rows in (2, groups, groups))
+    native = native_norms(images.dtype)
+    own, (room, threads) = images.new_empty(native.frozen_room(count, channels)), rooms(images)
+    native.frozen_forward(
+        images.data_ptr(),
+        *(cast("Tensor", tensor).data_ptr() for tensor in given),
+        norm.eps,
+        *(tensor.data_ptr() for tensor in (outputs, affine, mean, variance)),
         shape_of(images),
         int(rectify),
+        groups,
+        own.data_ptr(),
         room.data_ptr(),
         threads,
     )
-    return outputs, mean, variance
+    return outputs, affine, (mean, variance)
 
 
-def frozen_gradient(
-    images: Tensor, gradient: Tensor, affine: tuple[Tensor, Tensor], of_statistics: tuple[Tensor, Tensor], *, rectify: bool = False
-) -> Tensor:
-    """Return slope * g + along * x + level, (N, C, H, W) in channels-last.
+def frozen_gradient(images: Tensor, affine: Tensor, mean: Tensor, gradients: Sequence[Tensor], *, rectify: bool = False) -> Tensor:
+    """Return the gradient of the images, (N, C, H, W) in channels-last.
 
     Args:
-        images: x, as `suits` has them.
-        gradient: g, of the outputs; in any layout.
-        affine: Slope and offset, (C,) each.
-        of_statistics: along and level, (G, C) each: one row for each of G equal groups of images.
-        rectify: Whether g is 0 where the output was not above 0.
+        images: As `suits` has them.
+        affine: Slope and offset, (2, C).
+        mean: Of each group, (G, C).
+        gradients: Of what the norm gave, in any layout, and of each group's mean and variance, (G, C).
+        rectify: Whether what it gave was rectified.
     """
-    gradient = gradient.contiguous(memory_format=torch.channels_last)
-    along, level = (values.contiguous() for values in of_statistics)
+    outer, *of_moments = gradients
+    outer = outer.contiguous(memory_format=torch.channels_last)
+    of_mean, of_variance = (values.contiguous() for values in of_moments)
     found = torch.empty_like(images, memory_format=torch.channels_last)
-    native_norms(images.dtype).frozen_backward(
-        *(tensor.data_ptr() for tensor in (images, gradient, *affine, along, level, found)),
+    native = native_norms(images.dtype)
+    own = images.new_empty(native.frozen_room(*mean.shape))
+    native.frozen_backward(
+        *(tensor.data_ptr() for tensor in (images, outer, affine, mean, of_mean, of_variance, found)),
         shape_of(images),
         int(rectify),
-        len(along),
+        len(mean),
+        own.data_ptr(),
         torch.get_num_threads(),
     )
     return found

@@ -53,7 +53,7 @@ BF16_WORTH_S = {"cpu": 30.0, "gpu": 3.0}
 LAYOUT_WORTH_S = {"cpu": 10.0, "gpu": 1.0}
 """Seconds that another layout must save, which changes rounding in float32 alone."""
 
-NATIVE_WORTH_S = 0.5
+NATIVE_WORTH_S = 0.25
 """The same for native layers, which are loaded, and once on a machine compiled."""
 
 
