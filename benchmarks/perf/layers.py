@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ddbench.kit.statistics import norm_with_statistics
 from ddbench.training import native
 from ddbench.training.cpu_layers import with_cpu_layers
+from ddbench.training.precision import device_abilities
 
 DEVICE = torch.device("cpu")
 IMAGES = 100
@@ -22,6 +23,9 @@ CONVNET = (128, 32)
 """Of a ConvNet's first norm, and the largest."""
 
 MULTIPLY_ADD = 2
+
+Sides = list[tuple[nn.Module, Tensor]]
+"""A layer of torch's and one of ours, each with images."""
 
 
 def layers() -> list[Ratio]:
@@ -39,29 +43,37 @@ def _convolutions() -> Iterator[Ratio]:
         name = f"3×3 convolution, {channels} channels of {side}×{side}"
         layer = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
         flops = MULTIPLY_ADD * IMAGES * channels**2 * 9 * side**2
-        yield from _of_layer(name, layer, (channels, side), flops)
+        yield from _of_layer(name, _sides(layer, channels, side), flops)
+        if device_abilities(DEVICE).bf16:
+            yield from _of_layer(f"{name}, both in bf16", _sides(layer, channels, side, half=True), flops)
     width, side = CONVNET
     first = nn.Conv2d(3, width, 3, padding=1)
     flops = MULTIPLY_ADD * IMAGES * 3 * width * 9 * side**2
-    yield from _of_layer("first 3×3 convolution, 3 to 128 channels of 32×32", first, (3, side), flops)
+    yield from _of_layer("first 3×3 convolution, 3 to 128 channels of 32×32", _sides(first, 3, side), flops)
 
 
 def _norms() -> Iterator[Ratio]:
     width, _ = CONVNET
     for name, norm in (("instance", nn.GroupNorm(width, width)), ("batch", nn.BatchNorm2d(width))):
         chain = nn.Sequential(norm, nn.ReLU(), nn.AvgPool2d(2))
-        yield from _of_layer(f"{name} norm, rectifier and 2×2 pooling, 128 channels of 32×32", chain, CONVNET, None, only="all")
+        yield from _of_layer(
+            f"{name} norm, rectifier and 2×2 pooling, 128 channels of 32×32", _sides(chain, *CONVNET), None, only="all"
+        )
 
 
-def _of_layer(name: str, layer: nn.Module, shape: tuple[int, int], flops: int | None, *, only: str = "") -> Iterator[Ratio]:
+def _of_layer(name: str, sides: Sides, flops: int | None, *, only: str = "") -> Iterator[Ratio]:
     """Compare a layer with its like of ours: forward without gradients, and the gradients of images, of weights or of `all`."""
-    images = torch.randn(IMAGES, shape[0], shape[1], shape[1])
-    ours = with_cpu_layers(_like(layer), native=True)
-    sides = [(layer, images), (ours, images.to(memory_format=torch.channels_last))]
     yield _compared(f"{name}, forward", [_forward(*side) for side in sides], flops)
     for what in [only] if only else ["images", "weights"]:
         asked = "all" if what == "all" else f"the {what}"
         yield _compared(f"{name}, gradient of {asked}", [_backward(*side, what) for side in sides], flops)
+
+
+def _sides(layer: nn.Module, channels: int, side: int, *, half: bool = False) -> Sides:
+    """Return a layer and its like of ours with images for each, in the layout that suits it: of torch's bf16, channels-last."""
+    images = torch.randn(IMAGES, channels, side, side)
+    last, ours = images.to(memory_format=torch.channels_last), with_cpu_layers(_like(layer), native=True, half=half)
+    return [(Autocast(layer), last) if half else (layer, images), (ours, last)]
 
 
 def _frozen() -> Ratio:
@@ -78,6 +90,16 @@ def _frozen() -> Ratio:
 
         calls.append(step)
     return _compared("frozen batch norm with statistics and gradient, 64 channels of 32×32", calls, None)
+
+
+class Autocast(nn.Sequential):
+    """Layers of torch's that multiply in bf16."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return bf16."""
+        with torch.autocast(DEVICE.type, torch.bfloat16):
+            found: Tensor = super().forward(images)
+        return found
 
 
 def _like(layer: nn.Module) -> nn.Module:

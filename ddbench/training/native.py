@@ -14,7 +14,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, MutableMapping, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
@@ -22,6 +22,8 @@ from typing import Any
 
 import platformdirs
 import torch
+from torch import Tensor
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from ddbench.errors import BadRequest
 
@@ -35,7 +37,7 @@ REALS = {torch.float32: "float", torch.float64: "double"}
 """What C calls the dtypes that sources are compiled for, as their macro `REAL`."""
 
 
-def fits(images: torch.Tensor, weight: torch.Tensor) -> bool:
+def fits(images: Tensor, weight: Tensor) -> bool:
     """Return whether images are such as our C sources take: on a CPU, of a dtype of `REALS` that is the weight's, channels-last."""
     known = images.device.type == weight.device.type == "cpu" and images.dtype == weight.dtype and images.dtype in REALS
     return known and images.ndim == 4 and len(images) > 0 and images.is_contiguous(memory_format=torch.channels_last)
@@ -61,6 +63,23 @@ def _runs(node: Any) -> bool:
         return node is not None and bool(torch._C._will_engine_execute_node(node))  # noqa: SLF001 - torch's hooks ask so too
     except RuntimeError:
         return True
+
+
+_of_frozen: MutableMapping[Tensor, tuple[int, dict[Hashable, Tensor]]] = WeakTensorKeyDictionary()
+"""By weight that asks for no gradient: its version, and what was computed of it."""
+
+
+def of_weight(weight: Tensor, name: Hashable, compute: Callable[[], Tensor]) -> Tensor:
+    """Return what is computed of a weight; of a frozen one it is kept until the weight is moved."""
+    if weight.requires_grad or weight.is_inference():
+        return compute()
+    version, kept = _of_frozen.get(weight, (-1, {}))
+    if version != weight._version:  # noqa: SLF001 - torch gives it no public name
+        version, kept = weight._version, {}  # noqa: SLF001
+        _of_frozen[weight] = version, kept
+    if name not in kept:
+        kept[name] = compute()
+    return kept[name]
 
 
 def compiler() -> str | None:

@@ -12,15 +12,13 @@ convolutions, stay in float32 (`tests/training/test_winograd.py`).
 from __future__ import annotations
 
 import ctypes
-from collections.abc import MutableMapping
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
-from torch.utils.weak import WeakTensorKeyDictionary
 
-from ddbench.training.native import REALS, asked, library
+from ddbench.training.native import REALS, asked, library, of_weight
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -144,23 +142,6 @@ class _KernelGradient(torch.autograd.Function):
         )
 
 
-_frozen: MutableMapping[Tensor, tuple[int, dict[_How, Tensor]]] = WeakTensorKeyDictionary()
-"""By weight that asks for no gradient: its version, and its values at the points by how they are taken."""
-
-
-def _kernels(weight: Tensor, how: _How) -> Tensor:
-    """Return a weight's values at the points; those of a frozen one are kept until it is moved."""
-    if weight.requires_grad or weight.is_inference():
-        return _kernel_values(weight, how)
-    version, kept = _frozen.get(weight, (-1, {}))
-    if version != weight._version:  # noqa: SLF001 - torch gives it no public name
-        version, kept = weight._version, {}  # noqa: SLF001
-        _frozen[weight] = version, kept
-    if how not in kept:
-        kept[how] = _kernel_values(weight, how)
-    return kept[how]
-
-
 def _kernel_values(weight: Tensor, how: _How) -> Tensor:
     sides = (1, 0) if how.turned else (0, 1)
     strides = [*(weight.stride(side) for side in sides), weight.stride(2), weight.stride(3)]
@@ -176,7 +157,7 @@ def _convolve(images: Tensor, weight: Tensor, bias: Tensor | None, how: _How) ->
     native, images = _native(images.dtype, half=how.half), images.contiguous(memory_format=torch.channels_last)
     count, summed, height, width = images.shape
     made = weight.shape[1 if how.turned else 0]
-    values, bias = _kernels(weight, how), None if bias is None else bias.contiguous()
+    values, bias = of_weight(weight, how, lambda: _kernel_values(weight, how)), None if bias is None else bias.contiguous()
     threads, alone = torch.get_num_threads(), values.nbytes <= ALONE_BYTES
     numbers, tiles = (summed // 2 if how.half else summed) + made, count * _tiles(height, width)
     limits = (ALONE_ROOM_BYTES, ALONE_LEAST_TILES) if alone else (ROOM_BYTES, LEAST_TILES)
