@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from torch import nn
+from torch.nn.functional import cross_entropy
 
 from ddbench.api.context import Precision
 from ddbench.api.protocol import Augment, Loss, Optimiser, ProtocolSpec, Schedule
+from ddbench.networks import build, resolve
+from ddbench.plugins import Plugins
 from ddbench.seeding import seeded_globally
 from ddbench.training import cpu_layers, native, winograd
 from ddbench.training.loop import RunSettings, sizes_to_compile
-from ddbench.training.precision import device_abilities
+from ddbench.training.precision import autocast, device_abilities, placed
 from ddbench.training.recipe import student_recipe
 from ddbench.training.students import Student, StudentSeeds, train_student
 
@@ -85,6 +90,45 @@ def test_training_by_winograd_is_the_plain_one(toy, last, dtype, tolerance, monk
     assert taken == []
     torch.testing.assert_close(weights(Precision(channels_last=last, native=True)), plain, atol=tolerance, rtol=0)
     assert taken == [(10, 32, 6, 6), (10, 32, 6, 6)] * 3  # the last four of 24 images are left to torch
+
+
+@pytest.mark.skipif(native.compiler() is None, reason="this machine has no C compiler")
+def test_training_by_winograd_in_bf16_stays_near_the_plain_one(toy, monkeypatch):
+    spec = _spec(label_regime="hard", loss=Loss(name="ce"), teacher_bn=None)
+    taken = []
+    monkeypatch.setattr(cpu_layers, "convolved", lambda *of, half: taken.append(half) or winograd.convolved(*of, half=half))
+
+    def weights(precision):
+        trained = train_student(
+            Student(Widened(torch.float32), "test/wide"), toy(), spec, seeds=StudentSeeds(0), run=RunSettings(CPU, precision)
+        )
+        assert all(p.dtype == torch.float32 for p in trained.network.parameters())
+        return torch.cat([value.flatten().double() for value in trained.network.state_dict().values()])
+
+    plain, found = (weights(Precision(dtype, channels_last=True, native=True)) for dtype in ("fp32", "bf16"))
+    assert taken == [False] * 6 + [True] * 6
+    assert 1e-6 < float((found - plain).norm() / plain.norm()) < 0.03
+
+
+@pytest.mark.skipif(native.compiler() is None, reason="this machine has no C compiler")
+@pytest.mark.parametrize("name", ["ddbench/convnet3", "resnet18"])
+def test_a_networks_gradient_in_bf16_is_rounded_twice_as_much_as_by_autocast_at_most(name):
+    families = Plugins(allowed=()).all("network")
+    network = build(resolve(name, families, shape=(3, 32, 32), num_classes=10), families, seed=0)
+    generator = torch.Generator().manual_seed(1)
+    images, labels = torch.randn(20, 3, 32, 32, generator=generator), torch.arange(20) % 10
+
+    def gradient(precision, dtype=torch.float32):
+        placed(copied := copy.deepcopy(network).to(dtype).train(), precision, CPU)
+        with autocast(precision, CPU):
+            answers = copied(images.to(dtype).contiguous(memory_format=torch.channels_last))
+        parts = torch.autograd.grad(cross_entropy(answers.to(dtype), labels), list(copied.parameters()))
+        return torch.cat([part.flatten().double() for part in parts])
+
+    exact = gradient(Precision(channels_last=True), torch.float64)
+    ways = Precision("bf16", channels_last=True, native=True), Precision("bf16", channels_last=True)
+    ours, autocasts = (float((gradient(way) - exact).norm()) for way in ways)
+    assert autocasts < ours < 2 * autocasts
 
 
 @pytest.mark.slow
