@@ -16,6 +16,9 @@
 
 #ifdef HALF
 #define PAIR 2 /* values in a word */
+#if defined(__AVX512BF16__) && VECTOR_BYTES == 64
+#define MULTIPLIES_HALVES /* the processor does */
+#endif
 #else
 #define PAIR 1
 #endif
@@ -37,7 +40,7 @@ typedef unsigned short loose_shorts __attribute__((vector_size(VECTOR_BYTES / 2)
 /* The nearest bf16, of two as near the even one. */
 static inline shorts halves(vector from)
 {
-#ifdef __AVX512BF16__
+#ifdef MULTIPLIES_HALVES
     return (shorts)_mm512_cvtneps_pbh((__m512)from);
 #else
     bits whole = (bits)from;
@@ -58,7 +61,7 @@ static inline void join(REAL *to, vector first, vector second)
 static inline vector onto(vector sum, REAL word, vector words)
 {
     vector factor = word - (vector){0};
-#ifdef __AVX512BF16__
+#ifdef MULTIPLIES_HALVES
     return (vector)_mm512_dpbf16_ps((__m512)sum, (__m512bh)factor, (__m512bh)words);
 #else
     bits one = (bits)factor, other = (bits)words;
