@@ -9,6 +9,7 @@ from typing import Any, cast
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from ddbench.training import norms
 
@@ -105,9 +106,9 @@ def norm_with_statistics(
         native: Whether a CPU runs native layers.
         rectify: Whether what the layer gives is rectified.
     """
-    kind = type(norm) is nn.BatchNorm2d and norm.weight is not None and not torch.compiler.is_compiling()
+    affine = type(norm) is nn.BatchNorm2d and norm.weight is not None and norm.bias is not None
     own = inputs.device.type in OWN_AFFINE
-    if not kind or not (own or (native and norms.suits(inputs, norm.weight))):
+    if not affine or torch.compiler.is_compiling() or not (own or (native and norms.suits(inputs, norm.weight))):
         statistics, output = group_statistics(inputs, groups), norm(inputs)
         return F.relu(output) if rectify else output, statistics
     if not own:
@@ -154,6 +155,7 @@ class _NativeNorm(torch.autograd.Function):
         return output, mean, var
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
         """As of the function above."""
         inputs, affine, mean = ctx.saved_tensors

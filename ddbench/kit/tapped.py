@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ddbench.api.context import Precision
 from ddbench.errors import BadRequest
 from ddbench.kit.statistics import Segments, norm_with_statistics, segment_norms
+from ddbench.training.cpu_layers import has_hooks
 from ddbench.training.precision import autocast, memory_format, placed
 
 
@@ -190,7 +191,7 @@ def _rectify_at_once(network: nn.Module, tape: Tape, shape: tuple[int, int, int]
     """
     like = next(network.parameters())
     noise = torch.randn(2, *shape, generator=torch.Generator().manual_seed(0), dtype=like.dtype).to(like.device)
-    rectifiers = [part for part in network.modules() if type(part) is nn.ReLU]
+    rectifiers = [part for part in network.modules() if type(part) is nn.ReLU and not has_hooks(part)]
     with torch.no_grad():
         taps, before = _before_rectifiers(network, rectifiers, noise)
         for part in rectifiers:
@@ -201,6 +202,7 @@ def _rectify_at_once(network: nn.Module, tape: Tape, shape: tuple[int, int, int]
         if not torch.equal(network(noise), before):
             for tap in taps:
                 tap.rectifies = False
+        tape.seen = {}
 
 
 def _before_rectifiers(network: nn.Module, rectifiers: Sequence[nn.Module], images: Tensor) -> tuple[list[Tap], Tensor]:

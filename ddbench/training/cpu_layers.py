@@ -3,9 +3,9 @@
 In the usual layout two are matrix products: averaging 2×2 pixels, and the first convolution of a network, whose three channels or
 one leave a kernel for many channels idle. Where a stage's precision says so, in channels-last, native layers run: first
 convolutions (`ddbench.training.few_channels`), those of many channels with 3×3 kernels (`.winograd`), instance norm
-(`.instance_norm`) and, in a sequence of layers, batch norm (`.batch_norm`). All are uncompiled and in float32; with bf16, what
-convolutions of many channels multiply is rounded to it, and nothing else. Measured on two cores with AVX2, and on two with AVX-512
-and its bf16, with 10 to 256 images of 8 to 64 pixels (`docs/performance.md`).
+(`.instance_norm`) and, in a sequence of layers, batch norm (`.batch_norm`). All are uncompiled and in float32; with bf16 all
+convolutions but the first multiply in it, and those without tiles round what they give as well. Measured on two cores with AVX2,
+and on two with AVX-512 and its bf16, with 10 to 256 images of 8 to 64 pixels (`docs/performance.md`).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
-from typing import TYPE_CHECKING, TypeGuard
+from typing import TYPE_CHECKING, TypeGuard, cast
 
 import torch
 import torch.nn.functional as F
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 WINDOW = (2, 2)
+
+IMAGES_DIMS = 4
 
 FEW_CHANNELS = 4
 
@@ -90,9 +92,10 @@ class Half(nn.Conv2d):
         weight = of_weight(self.weight, "bf16", self.weight.bfloat16)
         bias = None if self.bias is None else self.bias.bfloat16()
         if self.kernel_size == (1, 1) and self.padding == (0, 0):  # what it leaves out need not be rounded
-            layout = torch.channels_last if images.is_contiguous(memory_format=torch.channels_last) else torch.contiguous_format
+            last = images.ndim == IMAGES_DIMS and images.is_contiguous(memory_format=torch.channels_last)
+            layout = torch.channels_last if last else torch.contiguous_format
             down, across = self.stride
-            return F.conv2d(images[:, :, ::down, ::across].to(torch.bfloat16, memory_format=layout), weight, bias).float()
+            return F.conv2d(images[..., ::down, ::across].to(torch.bfloat16, memory_format=layout), weight, bias).float()
         found: Tensor = self._conv_forward(images.bfloat16(), weight, bias)
         return found.float()
 
@@ -107,7 +110,7 @@ class Winograd(nn.Conv2d):
         """Return float (N, K, H, W): the convolution."""
         layout = torch.channels_last if images.is_contiguous(memory_format=torch.channels_last) else torch.contiguous_format
         if images.device.type != "cpu" or not winograd.suits(images, self.weight):
-            tiny = self.weight.requires_grad and images[0, 0].numel() <= FEW_PIXELS
+            tiny = self.weight.requires_grad and images.shape[-2] * images.shape[-1] <= FEW_PIXELS
             return super().forward(images.contiguous()).contiguous(memory_format=layout) if tiny else super().forward(images)
         return convolved(images, self.weight, self.bias, half=self.rounds).contiguous(memory_format=layout)
 
@@ -139,10 +142,10 @@ class Chain(nn.Sequential):
             if not _norms_here(layer, images):
                 images = layer(images)
                 continue
-            rectify = bool(layers) and type(layers[0]) is nn.ReLU and not _has_hooks(layers[0])
+            rectify = bool(layers) and type(layers[0]) is nn.ReLU and not has_hooks(layers[0])
             rest = layers[1:] if rectify else layers
             even = images.shape[2] % 2 == images.shape[3] % 2 == 0
-            halve = bool(rest) and even and type(rest[0]) is Halving and not _has_hooks(rest[0])
+            halve = bool(rest) and even and type(rest[0]) is Halving and not has_hooks(rest[0])
             layers, after = rest[1:] if halve else rest, After(layer.eps, rectify, halve)
             if isinstance(layer, nn.BatchNorm2d):
                 images = followed(layer, images, after)
@@ -187,9 +190,7 @@ def with_cpu_layers(network: nn.Module, *, native: bool = False, half: bool = Fa
         BadRequest: They are to be, and cannot be compiled here.
     """
     for layer in network.modules():
-        kind = _kind_of(layer, native=native, half=half)
-        if kind is not None:
-            layer.__class__ = kind
+        layer.__class__ = _kind_of(layer, OF_TORCH.get(type(layer), type(layer)), native=native, half=half)
     return network
 
 
@@ -212,31 +213,36 @@ def cpu_layers_in(network: nn.Module, *, native: bool = False, half: bool = Fals
             layer.__class__ = kind
 
 
-def _kind_of(layer: nn.Module, *, native: bool, half: bool) -> type[nn.Module] | None:
-    """Return what a layer of torch's can be, or None where it stays as it is; subclasses stay."""
-    if type(layer) is nn.AvgPool2d and _halves(layer):
+def _kind_of(layer: nn.Module, built: type[nn.Module], *, native: bool, half: bool) -> type[nn.Module]:
+    """Return what a layer that was built as one of torch's can be, or that where there is nothing else; subclasses stay."""
+    if built is nn.AvgPool2d and _halves(cast("nn.AvgPool2d", layer)):
         return Halving
-    if type(layer) is nn.Conv2d and _has_few_channels(layer):
-        return FewChannelsLast if native and _fills_panels(layer) else FewChannels
-    if native and type(layer) is nn.Conv2d and _has_tiles(layer):
-        return WinogradHalf if half else Winograd
-    if native and half and type(layer) is nn.Conv2d and layer.groups == 1:
-        return Half
-    if native and type(layer) is nn.GroupNorm and layer.num_groups == layer.num_channels and layer.affine:
+    if built is nn.Conv2d:
+        return _kind_of_convolution(cast("nn.Conv2d", layer), native=native, half=half)
+    if native and built is nn.GroupNorm and layer.num_groups == layer.num_channels and layer.affine:
         return InstanceNorm
-    return Chain if native and type(layer) is nn.Sequential else None
+    return Chain if native and built is nn.Sequential else built
+
+
+def _kind_of_convolution(layer: nn.Conv2d, *, native: bool, half: bool) -> type[nn.Module]:
+    if _has_few_channels(layer):
+        return FewChannelsLast if native and _fills_panels(layer) else FewChannels
+    half = half and native and layer.weight.dtype == torch.float32
+    if native and _has_tiles(layer):
+        return WinogradHalf if half else Winograd
+    return Half if half and layer.groups == 1 else nn.Conv2d
 
 
 def _norms_here(layer: nn.Module, images: Tensor) -> TypeGuard[nn.BatchNorm2d | InstanceNorm]:
     """Return whether a layer is a norm that native code takes together with what follows it."""
-    if _has_hooks(layer):
+    if has_hooks(layer):
         return False
     if type(layer) is nn.BatchNorm2d:
         return batch_norm.suits(layer, images)
     return type(layer) is InstanceNorm and norms.suits(images, layer.weight)
 
 
-def _has_hooks(layer: nn.Module) -> bool:
+def has_hooks(layer: nn.Module) -> bool:
     """Return whether somebody looks at what goes through a layer."""
     kinds = ("forward", "forward_pre", "backward", "backward_pre")
     return any(getattr(layer, f"_{kind}_hooks") for kind in kinds)

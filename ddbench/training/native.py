@@ -65,20 +65,25 @@ def _runs(node: Any) -> bool:
         return True
 
 
-_of_frozen: MutableMapping[Tensor, tuple[int, dict[Hashable, Tensor]]] = WeakTensorKeyDictionary()
-"""By weight that asks for no gradient: its version, and what was computed of it."""
+_of_frozen: MutableMapping[Tensor, tuple[Hashable, dict[Hashable, Tensor]]] = WeakTensorKeyDictionary()
+"""By weight that asks for no gradient: what tells that it was moved, and what was computed of it."""
 
 
 def of_weight(weight: Tensor, name: Hashable, compute: Callable[[], Tensor]) -> Tensor:
-    """Return what is computed of a weight; of a frozen one it is kept until the weight is moved."""
+    """Return what is computed of a weight; of a frozen one it is kept until the weight is moved.
+
+    What moves it in place through `.data` is not seen.
+    """
     if weight.requires_grad or weight.is_inference():
         return compute()
-    version, kept = _of_frozen.get(weight, (-1, {}))
-    if version != weight._version:  # noqa: SLF001 - torch gives it no public name
-        version, kept = weight._version, {}  # noqa: SLF001
-        _of_frozen[weight] = version, kept
+    now = weight._version, weight.data_ptr(), weight.dtype  # noqa: SLF001 - torch gives the version no public name
+    then, kept = _of_frozen.get(weight, (None, {}))
+    if then != now:
+        kept = {}
+        _of_frozen[weight] = now, kept
     if name not in kept:
-        kept[name] = compute()
+        with torch.inference_mode(mode=False), torch.no_grad():  # a graph may be recorded with it next time
+            kept[name] = compute()
     return kept[name]
 
 

@@ -57,10 +57,10 @@ static void moments(const REAL *image, job j, REAL *mean, REAL *variance, REAL *
     for (long c = 0; c < j.channels; c++) variance[c] /= count;
 }
 
-/* `value` where `deciding` is above 0, and 0 elsewhere. */
+/* `value` where `deciding` is above 0 or no number, and 0 elsewhere. */
 static inline vector where_above(vector deciding, vector value)
 {
-    __typeof__(deciding > 0) kept = deciding > 0;
+    __typeof__(deciding > 0) kept = ~(deciding <= 0);
     return (vector)(kept & (__typeof__(kept))value);
 }
 

@@ -95,16 +95,22 @@ def frozen(
         norm: The layer: affine, with running statistics.
         groups: G
         rectify: Whether what is returned first is rectified.
+
+    Raises:
+        ValueError: The images are no equal groups.
     """
-    given = norm.weight, norm.bias, norm.running_mean, norm.running_var
     count, channels = images.shape[:2]
+    if groups < 1 or count % groups:
+        raise ValueError(f"{count} images are no {groups} equal groups")
+    parts = norm.weight, norm.bias, norm.running_mean, norm.running_var
+    given = [cast("Tensor", part).to(images.dtype).contiguous() for part in parts]
     outputs = torch.empty_like(images, memory_format=torch.channels_last)
     affine, mean, variance = (images.new_empty((rows, channels)) for rows in (2, groups, groups))
     native = native_norms(images.dtype)
     own, (room, threads) = images.new_empty(native.frozen_room(count, channels)), rooms(images)
     native.frozen_forward(
         images.data_ptr(),
-        *(cast("Tensor", tensor).data_ptr() for tensor in given),
+        *(tensor.data_ptr() for tensor in given),
         norm.eps,
         *(tensor.data_ptr() for tensor in (outputs, affine, mean, variance)),
         shape_of(images),

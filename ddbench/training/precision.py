@@ -254,7 +254,7 @@ def placed(network: nn.Module, precision: Precision, device: torch.device) -> nn
 
 
 def suits_cpu_layers(precision: Precision, device: torch.device) -> bool:
-    """Return whether layers of ours are the faster ones: on a CPU, in float32 and uncompiled."""
+    """Return whether layers of ours are the faster ones: on a CPU and uncompiled, in float32, or in bf16 with native layers."""
     return device.type == "cpu" and (precision == PLAIN or precision.native)
 
 

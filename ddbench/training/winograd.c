@@ -16,6 +16,7 @@
 
 #ifdef HALF
 #define PAIR 2 /* values in a word */
+_Static_assert(sizeof(REAL) == 4, "a word of two bf16 is a float");
 #if defined(__AVX512BF16__) && VECTOR_BYTES == 64
 #define MULTIPLIES_HALVES /* the processor does */
 #endif

@@ -223,6 +223,8 @@ def _tiles(height: int, width: int) -> int:
 
 @lru_cache
 def _native(dtype: torch.dtype, *, half: bool = False) -> ctypes.CDLL:
+    if half and dtype != torch.float32:
+        raise ValueError(f"what is rounded to bf16 is float32, given {dtype}")
     native = library(SOURCE, f"-DREAL={REALS[dtype]}", *(["-DHALF"] if half else []))
     pointer, long, number = ctypes.c_void_p, ctypes.c_long, ctypes.c_int
     takes: dict[str, list[Any]] = {

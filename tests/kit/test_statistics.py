@@ -85,6 +85,35 @@ def test_a_norm_by_kernels_of_ours_is_the_norm_and_the_statistics(groups, rectif
 
 
 @pytest.mark.skipif(native.compiler() is None, reason="this machine has no C compiler")
+def test_kernels_of_ours_refuse_groups_that_are_not_equal():
+    inputs = drawn(6, 16, 3, 2).contiguous(memory_format=torch.channels_last)
+    for groups in (4, 7, 0):
+        with pytest.raises(ValueError, match=f"6 images are no {groups} equal groups"):
+            norm_with_statistics(frozen_norm(16), inputs, groups, native=True)
+
+
+@pytest.mark.skipif(native.compiler() is None, reason="this machine has no C compiler")
+def test_kernels_of_ours_take_statistics_of_any_stride_and_dtype_and_keep_nan():
+    inputs, norm = drawn(4, 16, 3, 2).contiguous(memory_format=torch.channels_last), frozen_norm(16)
+    norm.running_mean, norm.running_var = drawn(32)[::2], norm.running_var.float()
+    norm.weight = torch.nn.Parameter(drawn(32)[::2], requires_grad=False)
+    inputs[0, 0, 0, 0] = torch.nan
+    found, _ = norm_with_statistics(norm, inputs, 2, native=True, rectify=True)
+    shape = (1, -1, 1, 1)
+    slope = norm.weight / torch.sqrt(norm.running_var.double() + norm.eps)
+    expected = ((inputs - norm.running_mean.view(shape)) * slope.view(shape) + norm.bias.view(shape)).relu()
+    torch.testing.assert_close(found, expected, atol=1e-10, rtol=1e-10, equal_nan=True)
+    assert bool(found[0, 0, 0, 0].isnan())
+
+
+def test_a_norm_without_bias_is_left_to_torch():
+    norm, inputs = frozen_norm(16), drawn(4, 16, 3, 2).contiguous(memory_format=torch.channels_last)
+    norm.bias = None
+    output, _ = norm_with_statistics(norm, inputs, 2, native=True)
+    assert torch.equal(output, norm(inputs))
+
+
+@pytest.mark.skipif(native.compiler() is None, reason="this machine has no C compiler")
 def test_statistics_by_kernels_of_ours_are_exact_far_from_the_running_ones():
     inputs, norm = drawn(6, 16, 16, 16, dtype=torch.float32) + 1000, frozen_norm(16, torch.float32)
     _, (mean, var) = norm_with_statistics(norm, inputs.contiguous(memory_format=torch.channels_last), 2, native=True)

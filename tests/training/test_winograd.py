@@ -272,6 +272,51 @@ def test_in_bf16_the_other_convolutions_are_rounded_as_well():
     assert [type(layer) for layer in as_built(layers)] == [nn.Conv2d] * 4
 
 
+def test_networks_in_float64_are_not_rounded():
+    layers = nn.Sequential(nn.Conv2d(32, 32, 3, padding=1), nn.Conv2d(32, 64, 1)).double()
+    assert [type(layer) for layer in with_cpu_layers(layers, native=True, half=True)] == [Winograd, nn.Conv2d]
+    with pytest.raises(ValueError, match="is float32, given"):
+        convolved(torch.zeros(2, 32, 8, 8).double(), layers[0].weight, half=True)
+
+
+def test_a_network_that_has_layers_of_ours_gets_others():
+    network = nn.Sequential(nn.Conv2d(32, 32, 3, padding=1), nn.Conv2d(32, 64, 1))
+    for half, kinds in ((True, [WinogradHalf, Half]), (False, [Winograd, nn.Conv2d]), (True, [WinogradHalf, Half])):
+        assert [type(layer) for layer in with_cpu_layers(network, native=True, half=half)] == kinds
+    assert [type(layer) for layer in with_cpu_layers(network)] == [nn.Conv2d] * 2
+
+
+def test_a_frozen_network_asked_in_inference_mode_has_gradients_afterwards():
+    network = with_cpu_layers(nn.Sequential(nn.Conv2d(16, 32, 3, stride=2), nn.Conv2d(32, 32, 1)), native=True, half=True)
+    network.requires_grad_(requires_grad=False)
+    images = torch.randn(4, 16, 9, 9)
+    with torch.inference_mode():
+        answered = network(images).clone()
+    found = network(images.requires_grad_())
+    assert torch.equal(found, answered)
+    assert float(torch.autograd.grad(found.sum(), images)[0].abs().sum()) > 0
+
+
+def test_what_is_kept_of_a_frozen_weight_is_of_its_dtype_and_place():
+    layer = with_cpu_layers(nn.Conv2d(32, 32, 3, padding=1, bias=False), native=True).requires_grad_(requires_grad=False)
+    images = torch.randn(8, 32, 8, 8)
+    layer(images)
+    layer.double()
+    torch.testing.assert_close(layer(images.double()), F.conv2d(images.double(), layer.weight, padding=1), atol=1e-11, rtol=0)
+    layer.weight.data = torch.randn_like(layer.weight)
+    torch.testing.assert_close(layer(images.double()), F.conv2d(images.double(), layer.weight, padding=1), atol=1e-11, rtol=0)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("shape", [(2, 32, 8, 8), (32, 9, 7)], ids=["images", "an image"])
+def test_a_convolution_of_single_pixels_in_bf16_is_torchs(shape, stride):
+    layer, images = nn.Conv2d(32, 64, 1, stride=stride), torch.randn(shape)
+    expected = F.conv2d(*(tensor.bfloat16() for tensor in (images, layer.weight, layer.bias)), stride=stride)
+    found = with_cpu_layers(layer, native=True, half=True)(images)
+    torch.testing.assert_close(found, expected.float(), atol=1e-2, rtol=1e-2)
+    assert type(layer) is Half
+
+
 def test_small_batches_in_bf16_are_torchs_own_in_bf16():
     layer = with_cpu_layers(nn.Conv2d(32, 64, 3, padding=1), native=True, half=True)
     images = torch.randn(1, 32, 8, 8)
