@@ -108,7 +108,7 @@ def norm_with_statistics(
     """
     affine = type(norm) is nn.BatchNorm2d and norm.weight is not None and norm.bias is not None
     own = inputs.device.type in OWN_AFFINE
-    if not affine or torch.compiler.is_compiling() or not (own or (native and norms.suits_frozen(inputs, norm.weight))):
+    if not affine or torch.compiler.is_compiling() or not (own or (native and norms.suits(inputs, norm.weight))):
         statistics, output = group_statistics(inputs, groups), norm(inputs)
         return F.relu(output) if rectify else output, statistics
     if not own:

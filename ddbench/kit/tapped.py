@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import cast
 from weakref import WeakKeyDictionary
 
 import torch
@@ -15,7 +14,7 @@ from torch import Tensor, nn
 from ddbench.api.context import Precision
 from ddbench.errors import BadRequest
 from ddbench.kit.statistics import Segments, norm_with_statistics, segment_norms
-from ddbench.training.cpu_layers import give_bf16, has_hooks
+from ddbench.training.cpu_layers import has_hooks
 from ddbench.training.precision import autocast, memory_format, placed
 
 
@@ -100,15 +99,11 @@ class TappedTeacher(nn.Module):
         self.notes = []
         self.network = copy.deepcopy(teacher).eval().requires_grad_(requires_grad=False)
         placed(self.network, self.precision, next(teacher.parameters()).device)
-        self.rounds = self.precision.native and self.precision.dtype == "bf16"
-        if self.rounds:
-            give_bf16(self.network)
         self.held = dict(self.network.named_parameters())
-        with self._arithmetic():
-            taps = _in_use(self.network, _tapped(self.network, self.tape, native=self.precision.native), shape)
-            if self.precision.native:
-                _rectify_at_once(self.network, self.tape, shape)
+        taps = _in_use(self.network, _tapped(self.network, self.tape, native=self.precision.native), shape)
         _narrow(self.network, self.precision)
+        if self.precision.native:
+            _rectify_at_once(self.network, self.tape, shape)
         self.layer_names = tuple(taps)
         self.order = [tap.index for tap in taps.values()]
         self._aim([tap.norm for tap in taps.values()])
@@ -132,18 +127,13 @@ class TappedTeacher(nn.Module):
             groups: G.
         """
         self.tape.groups = groups
-        with self._arithmetic():
+        with autocast(self.precision, views.device):
             logits = self.network(views.contiguous(memory_format=memory_format(self.precision)))
         seen = [self.tape.seen[index] for index in self.order]
         self.tape.seen = {}
         statistics = torch.cat([*(mean for mean, _ in seen), *(var for _, var in seen)], dim=1)
         norms = segment_norms(statistics - self.targets, Segments(self.of_channel, self.channels))
         return logits.to(views.dtype), norms.view(groups, 2, len(self.order))
-
-    def _arithmetic(self) -> AbstractContextManager[Any]:
-        """Return the context of a pass. Beside native layers that give bf16 torch's other layers take it so."""
-        device = next(self.network.parameters()).device
-        return torch.autocast(device.type, torch.bfloat16) if self.rounds else autocast(self.precision, device)
 
     def load(self, weights: Mapping[str, Tensor]) -> None:
         """Copy parameters in place, by the names they have in the teacher, so that compiled code stays valid."""

@@ -83,11 +83,11 @@ class FewChannelsLast(nn.Conv2d):
 
 
 class Half(nn.Conv2d):
-    """`nn.Conv2d` whose images and weights are rounded to bf16; what it gives, rounded too, is in the dtype of its images again."""
+    """`nn.Conv2d` whose images and weights are rounded to bf16; what it gives, rounded too, is in float32 again."""
 
     def forward(self, images: Tensor) -> Tensor:
         """Return float (N, K, H', W'): the convolution."""
-        if images.device.type != "cpu" or images.dtype not in {torch.float32, torch.bfloat16} or self.weight.dtype != torch.float32:
+        if images.device.type != "cpu" or not images.dtype == self.weight.dtype == torch.float32:
             return super().forward(images)
         weight = of_weight(self.weight, "bf16", self.weight.bfloat16)
         bias = None if self.bias is None else self.bias.bfloat16()
@@ -95,9 +95,9 @@ class Half(nn.Conv2d):
             last = images.ndim == IMAGES_DIMS and images.is_contiguous(memory_format=torch.channels_last)
             layout = torch.channels_last if last else torch.contiguous_format
             down, across = self.stride
-            return F.conv2d(images[..., ::down, ::across].to(torch.bfloat16, memory_format=layout), weight, bias).to(images.dtype)
+            return F.conv2d(images[..., ::down, ::across].to(torch.bfloat16, memory_format=layout), weight, bias).float()
         found: Tensor = self._conv_forward(images.bfloat16(), weight, bias)
-        return found.to(images.dtype)
+        return found.float()
 
 
 class Winograd(nn.Conv2d):
@@ -109,7 +109,7 @@ class Winograd(nn.Conv2d):
     def forward(self, images: Tensor) -> Tensor:
         """Return float (N, K, H, W): the convolution."""
         layout = torch.channels_last if images.is_contiguous(memory_format=torch.channels_last) else torch.contiguous_format
-        if images.device.type != "cpu" or not winograd.suits(images, self.weight, half=self.rounds):
+        if images.device.type != "cpu" or not winograd.suits(images, self.weight):
             tiny = self.weight.requires_grad and images.shape[-2] * images.shape[-1] <= FEW_PIXELS
             return super().forward(images.contiguous()).contiguous(memory_format=layout) if tiny else super().forward(images)
         return convolved(images, self.weight, self.bias, half=self.rounds).contiguous(memory_format=layout)
@@ -119,14 +119,6 @@ class WinogradHalf(Winograd, Half):
     """The same with what is multiplied rounded to bf16; where tiles do not pay, as `Half`."""
 
     rounds = True
-
-
-class FewChannelsHalf(FewChannelsLast):
-    """The same that gives bf16: all that follows is in it then."""
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Return bf16 (N, K, H', W'): the convolution."""
-        return super().forward(images).bfloat16()
 
 
 class InstanceNorm(nn.GroupNorm):
@@ -166,7 +158,6 @@ OF_TORCH: dict[type[nn.Module], type[nn.Module]] = {
     Halving: nn.AvgPool2d,
     FewChannels: nn.Conv2d,
     FewChannelsLast: nn.Conv2d,
-    FewChannelsHalf: nn.Conv2d,
     Half: nn.Conv2d,
     Winograd: nn.Conv2d,
     WinogradHalf: nn.Conv2d,
@@ -200,14 +191,6 @@ def with_cpu_layers(network: nn.Module, *, native: bool = False, half: bool = Fa
     """
     for layer in network.modules():
         layer.__class__ = _kind_of(layer, OF_TORCH.get(type(layer), type(layer)), native=native, half=half)
-    return network
-
-
-def give_bf16(network: nn.Module) -> nn.Module:
-    """Let first convolutions among native layers give bf16, in place, and return the network; under autocast all others do then."""
-    for layer in network.modules():
-        if type(layer) is FewChannelsLast and layer.weight.dtype == torch.float32:
-            layer.__class__ = FewChannelsHalf
     return network
 
 

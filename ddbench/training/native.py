@@ -36,19 +36,11 @@ COMPILE_LIMIT_S = 120
 REALS = {torch.float32: "float", torch.float64: "double"}
 """What C calls the dtypes that sources are compiled for, as their macro `REAL`."""
 
-MAPS = ("-DREAL=float", "-DHALF", "-DMAPS")
-"""Options where images, and what layers give of them, are in bf16, and all else in float32."""
-
 
 def fits(images: Tensor, weight: Tensor) -> bool:
     """Return whether images are such as our C sources take: on a CPU, of a dtype of `REALS` that is the weight's, channels-last."""
     known = images.device.type == weight.device.type == "cpu" and images.dtype == weight.dtype and images.dtype in REALS
     return known and images.ndim == 4 and len(images) > 0 and images.is_contiguous(memory_format=torch.channels_last)
-
-
-def rounds(images: Tensor, weight: Tensor) -> bool:
-    """Return whether images are in bf16 and weights in float32."""
-    return images.dtype == torch.bfloat16 and weight.dtype == torch.float32
 
 
 def asked(ctx: Any, tensors: Sequence[bool]) -> list[bool]:

@@ -34,7 +34,7 @@ static void add_row(REAL *row, REAL *total, long channels)
 }
 
 /* Mean and biased variance of each channel of one image. */
-static void moments(const map *image, job j, REAL *mean, REAL *variance, REAL *row)
+static void moments(const REAL *image, job j, REAL *mean, REAL *variance, REAL *row)
 {
     REAL count = (REAL)(j.height * j.width);
     memset(row, 0, j.channels * sizeof(REAL));
@@ -42,14 +42,14 @@ static void moments(const map *image, job j, REAL *mean, REAL *variance, REAL *r
     memset(variance, 0, j.channels * sizeof(REAL));
     for (long y = 0; y < j.height; y++) {
         for (long x = 0; x < j.width; x++)
-            for (long c = 0; c < j.channels; c += LANES) store(row + c, load(row + c) + load_map(image + (y * j.width + x) * j.channels + c));
+            for (long c = 0; c < j.channels; c += LANES) store(row + c, load(row + c) + load(image + (y * j.width + x) * j.channels + c));
         add_row(row, mean, j.channels);
     }
     for (long c = 0; c < j.channels; c++) mean[c] /= count;
     for (long y = 0; y < j.height; y++) {
         for (long x = 0; x < j.width; x++)
             for (long c = 0; c < j.channels; c += LANES) {
-                vector off = load_map(image + (y * j.width + x) * j.channels + c) - load(mean + c);
+                vector off = load(image + (y * j.width + x) * j.channels + c) - load(mean + c);
                 store(row + c, load(row + c) + off * off);
             }
         add_row(row, variance, j.channels);
@@ -67,22 +67,22 @@ static inline vector where_above(vector deciding, vector value)
 static inline vector rectified(vector value, int rectify) { return rectify ? where_above(value, value) : value; }
 
 /* slope * x + offset of one image, rectified and halved. */
-static void affine(const map *image, job j, const REAL *slope, const REAL *offset, map *to)
+static void affine(const REAL *image, job j, const REAL *slope, const REAL *offset, REAL *to)
 {
     if (!j.halve) {
         for (long p = 0; p < j.height * j.width * j.channels; p += j.channels)
             for (long c = 0; c < j.channels; c += LANES)
-                store_map(to + p + c, rectified(load_map(image + p + c) * load(slope + c) + load(offset + c), j.rectify));
+                store(to + p + c, rectified(load(image + p + c) * load(slope + c) + load(offset + c), j.rectify));
         return;
     }
     for (long y = 0; y < j.height; y += 2)
         for (long x = 0; x < j.width; x += 2, to += j.channels) {
-            const map *above = image + (y * j.width + x) * j.channels, *below = above + j.width * j.channels;
+            const REAL *above = image + (y * j.width + x) * j.channels, *below = above + j.width * j.channels;
             for (long c = 0; c < j.channels; c += LANES) {
                 vector a = load(slope + c), b = load(offset + c);
-                vector upper = rectified(load_map(above + c) * a + b, j.rectify) + rectified(load_map(above + j.channels + c) * a + b, j.rectify);
-                vector lower = rectified(load_map(below + c) * a + b, j.rectify) + rectified(load_map(below + j.channels + c) * a + b, j.rectify);
-                store_map(to + c, (REAL)0.25 * (upper + lower));
+                vector upper = rectified(load(above + c) * a + b, j.rectify) + rectified(load(above + j.channels + c) * a + b, j.rectify);
+                vector lower = rectified(load(below + c) * a + b, j.rectify) + rectified(load(below + j.channels + c) * a + b, j.rectify);
+                store(to + c, (REAL)0.25 * (upper + lower));
             }
         }
 }
@@ -91,17 +91,17 @@ static void affine(const map *image, job j, const REAL *slope, const REAL *offse
 static long affine_size(job j) { return j.height * j.width * j.channels / (j.halve ? 4 : 1); }
 
 /* The gradient that arrives at one normalised value, before its affine map, where it is let through. */
-static inline vector arriving(const map *image, const map *gradient, job j, long y, long x, long c, vector slope, vector offset)
+static inline vector arriving(const REAL *image, const REAL *gradient, job j, long y, long x, long c, vector slope, vector offset)
 {
-    vector g = j.halve ? (REAL)0.25 * load_map(gradient + ((y / 2) * (j.width / 2) + x / 2) * j.channels + c)
-                       : load_map(gradient + (y * j.width + x) * j.channels + c);
+    vector g = j.halve ? (REAL)0.25 * load(gradient + ((y / 2) * (j.width / 2) + x / 2) * j.channels + c)
+                       : load(gradient + (y * j.width + x) * j.channels + c);
     if (!j.rectify) return g;
-    vector out = load_map(image + (y * j.width + x) * j.channels + c) * slope + offset;
+    vector out = load(image + (y * j.width + x) * j.channels + c) * slope + offset;
     return where_above(out, g);
 }
 
 /* What arrives at one image, summed (`whole`), and its part along the image less its `mean` (`along`). `row` has room for twice C. */
-static void arriving_sums(const map *image, const map *gradient, job j, const REAL *mean, const REAL *slope, const REAL *offset,
+static void arriving_sums(const REAL *image, const REAL *gradient, job j, const REAL *mean, const REAL *slope, const REAL *offset,
                           REAL *whole, REAL *along, REAL *row)
 {
     REAL *other = row + j.channels;
@@ -110,7 +110,7 @@ static void arriving_sums(const map *image, const map *gradient, job j, const RE
         for (long x = 0; x < j.width; x++)
             for (long c = 0; c < j.channels; c += LANES) {
                 vector g = arriving(image, gradient, j, y, x, c, load(slope + c), load(offset + c));
-                vector off = load_map(image + (y * j.width + x) * j.channels + c) - load(mean + c);
+                vector off = load(image + (y * j.width + x) * j.channels + c) - load(mean + c);
                 store(row + c, load(row + c) + g);
                 store(other + c, load(other + c) + g * off);
             }
@@ -120,21 +120,21 @@ static void arriving_sums(const map *image, const map *gradient, job j, const RE
 }
 
 /* slope * g - level - (x - mean) * along of one image, where g arrives. */
-static void back(const map *image, const map *gradient, job j, const REAL *mean, const REAL *slope, const REAL *offset,
-                 const REAL *level, const REAL *along, map *to)
+static void back(const REAL *image, const REAL *gradient, job j, const REAL *mean, const REAL *slope, const REAL *offset,
+                 const REAL *level, const REAL *along, REAL *to)
 {
     for (long y = 0; y < j.height; y++)
         for (long x = 0; x < j.width; x++)
             for (long c = 0; c < j.channels; c += LANES) {
                 long place = (y * j.width + x) * j.channels + c;
                 vector a = load(slope + c), g = arriving(image, gradient, j, y, x, c, a, load(offset + c));
-                vector off = load_map(image + place) - load(mean + c);
-                store_map(to + place, a * g - load(level + c) - off * load(along + c));
+                vector off = load(image + place) - load(mean + c);
+                store(to + place, a * g - load(level + c) - off * load(along + c));
             }
 }
 
 /* Outputs, and `mean` and `scale` (N, C) for the way back. */
-void instance_forward(const map *images, const REAL *weight, const REAL *bias, double eps, map *outputs, REAL *mean, REAL *scale,
+void instance_forward(const REAL *images, const REAL *weight, const REAL *bias, double eps, REAL *outputs, REAL *mean, REAL *scale,
                   const long *shape, int rectify, int halve, REAL *room, int threads)
 {
     job j = job_of(shape, rectify, halve);
@@ -151,16 +151,15 @@ void instance_forward(const map *images, const REAL *weight, const REAL *bias, d
 }
 
 /* Gradients of the images, and of weight and bias for each image (N, C). */
-void instance_backward(const map *images, const REAL *weight, const REAL *bias, const REAL *mean, const REAL *scale, const map *gradients,
-                   map *to, REAL *of_weight, REAL *of_bias, const long *shape, int rectify, int halve, REAL *room, int threads)
+void instance_backward(const REAL *images, const REAL *weight, const REAL *bias, const REAL *mean, const REAL *scale, const REAL *gradients,
+                   REAL *to, REAL *of_weight, REAL *of_bias, const long *shape, int rectify, int halve, REAL *room, int threads)
 {
     job j = job_of(shape, rectify, halve);
     long pixels = j.height * j.width * j.channels;
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (long n = 0; n < j.images; n++) {
-        const map *image = images + n * pixels;
-        const REAL *m = mean + n * j.channels, *s = scale + n * j.channels;
-        const map *gradient = gradients + n * affine_size(j);
+        const REAL *image = images + n * pixels, *m = mean + n * j.channels, *s = scale + n * j.channels;
+        const REAL *gradient = gradients + n * affine_size(j);
         REAL *mine = room + omp_get_thread_num() * norms_room(j.channels), *other = mine + j.channels;
         REAL *slope = other + j.channels, *offset = slope + j.channels;
         REAL *gw = of_weight + n * j.channels, *gb = of_bias + n * j.channels;
@@ -177,7 +176,7 @@ void instance_backward(const map *images, const REAL *weight, const REAL *bias, 
 }
 
 /* Mean and biased variance of each image's channels (N, C). */
-void batch_moments(const map *images, REAL *mean, REAL *variance, const long *shape, REAL *room, int threads)
+void batch_moments(const REAL *images, REAL *mean, REAL *variance, const long *shape, REAL *room, int threads)
 {
     job j = job_of(shape, 0, 0);
 #pragma omp parallel for num_threads(threads) schedule(static)
@@ -187,7 +186,7 @@ void batch_moments(const map *images, REAL *mean, REAL *variance, const long *sh
 }
 
 /* Outputs slope * x + offset, rectified and halved. */
-void batch_forward(const map *images, const REAL *slope, const REAL *offset, map *outputs, const long *shape, int rectify, int halve,
+void batch_forward(const REAL *images, const REAL *slope, const REAL *offset, REAL *outputs, const long *shape, int rectify, int halve,
                    int threads)
 {
     job j = job_of(shape, rectify, halve);
@@ -197,7 +196,7 @@ void batch_forward(const map *images, const REAL *slope, const REAL *offset, map
 }
 
 /* What arrives at each image, summed (N, C), and its part along the image less the batch's mean (C). */
-void batch_sums(const map *images, const map *gradients, const REAL *mean, const REAL *slope, const REAL *offset, REAL *whole,
+void batch_sums(const REAL *images, const REAL *gradients, const REAL *mean, const REAL *slope, const REAL *offset, REAL *whole,
                 REAL *along, const long *shape, int rectify, int halve, REAL *room, int threads)
 {
     job j = job_of(shape, rectify, halve);
@@ -208,8 +207,8 @@ void batch_sums(const map *images, const map *gradients, const REAL *mean, const
 }
 
 /* Gradients of the images: slope * g - level - (x - mean) * along. */
-void batch_backward(const map *images, const map *gradients, const REAL *mean, const REAL *slope, const REAL *offset,
-                    const REAL *level, const REAL *along, map *to, const long *shape, int rectify, int halve, int threads)
+void batch_backward(const REAL *images, const REAL *gradients, const REAL *mean, const REAL *slope, const REAL *offset,
+                    const REAL *level, const REAL *along, REAL *to, const long *shape, int rectify, int halve, int threads)
 {
     job j = job_of(shape, rectify, halve);
     long pixels = j.height * j.width * j.channels;
@@ -238,8 +237,8 @@ long frozen_room(long images, long channels) { return 2 * images * channels; }
 
 /* Images normed by the running moments, rectified; slope and offset (2, C) of that; and mean and biased variance (groups, C) of each of
    equal groups of images. */
-void frozen_forward(const map *images, const REAL *weight, const REAL *bias, const REAL *running, const REAL *spread, double eps,
-                    map *outputs, REAL *slope, REAL *mean, REAL *variance, const long *shape, int rectify, long groups, REAL *own,
+void frozen_forward(const REAL *images, const REAL *weight, const REAL *bias, const REAL *running, const REAL *spread, double eps,
+                    REAL *outputs, REAL *slope, REAL *mean, REAL *variance, const long *shape, int rectify, long groups, REAL *own,
                     REAL *room, int threads)
 {
     job j = job_of(shape, rectify, 0);
@@ -251,7 +250,7 @@ void frozen_forward(const map *images, const REAL *weight, const REAL *bias, con
     }
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (long n = 0; n < j.images; n++) {
-        const map *image = images + n * pixels;
+        const REAL *image = images + n * pixels;
         moments(image, j, means + n * j.channels, variances + n * j.channels, room + omp_get_thread_num() * norms_room(j.channels));
         affine(image, j, slope, offset, outputs + n * pixels);
     }
@@ -261,8 +260,8 @@ void frozen_forward(const map *images, const REAL *weight, const REAL *bias, con
 }
 
 /* Gradients of the images: slope times that of the outputs, and of their groups' moments, (g_mean + 2 g_variance (x - mean)) / n. */
-void frozen_backward(const map *images, const map *gradients, const REAL *slope, const REAL *mean, const REAL *of_mean,
-                     const REAL *of_variance, map *to, const long *shape, int rectify, long groups, REAL *own, int threads)
+void frozen_backward(const REAL *images, const REAL *gradients, const REAL *slope, const REAL *mean, const REAL *of_mean,
+                     const REAL *of_variance, REAL *to, const long *shape, int rectify, long groups, REAL *own, int threads)
 {
     job j = job_of(shape, rectify, 0);
     long pixels = j.height * j.width * j.channels, together = j.images / groups;
@@ -277,9 +276,9 @@ void frozen_backward(const map *images, const map *gradients, const REAL *slope,
         const REAL *a = along + n / together * j.channels, *l = level + n / together * j.channels;
         for (long p = n * pixels; p < (n + 1) * pixels; p += j.channels)
             for (long c = 0; c < j.channels; c += LANES) {
-                vector x = load_map(images + p + c), by = load(slope + c), g = load_map(gradients + p + c);
+                vector x = load(images + p + c), by = load(slope + c), g = load(gradients + p + c);
                 if (j.rectify) g = where_above(x * by + load(offset + c), g);
-                store_map(to + p + c, by * g + (load(a + c) * x + load(l + c)));
+                store(to + p + c, by * g + (load(a + c) * x + load(l + c)));
             }
     }
 }

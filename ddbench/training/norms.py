@@ -11,14 +11,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 import torch
 import torch.nn.functional as F
 
-from ddbench.training.native import MAPS, REALS, fits, library, rounds
+from ddbench.training.native import REALS, fits, library
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
 SOURCE = Path(__file__).with_suffix(".c")
-
-IMAGES_DIMS = 4
 
 
 class After(NamedTuple):
@@ -46,14 +44,6 @@ def suits(images: Tensor, weight: Tensor) -> bool:
     return fits(images, weight) and images.shape[1] % lanes(images.dtype) == 0
 
 
-def suits_frozen(images: Tensor, weight: Tensor) -> bool:
-    """Return whether images go through a frozen norm here: as `suits` has them, or in bf16 beside a float32 weight."""
-    if not rounds(images, weight) or images.device.type != "cpu":
-        return suits(images, weight)
-    last = images.ndim == IMAGES_DIMS and len(images) > 0 and images.is_contiguous(memory_format=torch.channels_last)
-    return last and images.shape[1] % lanes(images.dtype) == 0
-
-
 @lru_cache
 def lanes(dtype: torch.dtype) -> int:
     """Return what the number of channels must be a multiple of.
@@ -72,7 +62,7 @@ def native_norms(dtype: torch.dtype) -> ctypes.CDLL:
     Raises:
         BadRequest: It cannot be compiled here.
     """
-    native = library(SOURCE, *(MAPS if dtype == torch.bfloat16 else [f"-DREAL={REALS[dtype]}"]))
+    native = library(SOURCE, f"-DREAL={REALS[dtype]}")
     pointer, long, number = ctypes.c_void_p, ctypes.c_long, ctypes.c_int
     ends: list[Any] = [number, number, pointer, number]
     takes: dict[str, list[Any]] = {
@@ -113,11 +103,11 @@ def frozen(
     if groups < 1 or count % groups:
         raise ValueError(f"{count} images are no {groups} equal groups")
     parts = norm.weight, norm.bias, norm.running_mean, norm.running_var
-    given = [cast("Tensor", part).to(norm.weight.dtype).contiguous() for part in parts]
+    given = [cast("Tensor", part).to(images.dtype).contiguous() for part in parts]
     outputs = torch.empty_like(images, memory_format=torch.channels_last)
-    affine, mean, variance = (given[0].new_empty((rows, channels)) for rows in (2, groups, groups))
+    affine, mean, variance = (images.new_empty((rows, channels)) for rows in (2, groups, groups))
     native = native_norms(images.dtype)
-    own, (room, threads) = affine.new_empty(native.frozen_room(count, channels)), rooms(images)
+    own, (room, threads) = images.new_empty(native.frozen_room(count, channels)), rooms(images)
     native.frozen_forward(
         images.data_ptr(),
         *(tensor.data_ptr() for tensor in given),
@@ -144,11 +134,11 @@ def frozen_gradient(images: Tensor, affine: Tensor, mean: Tensor, gradients: Seq
         rectify: Whether what it gave was rectified.
     """
     outer, *of_moments = gradients
-    outer = outer.to(images.dtype).contiguous(memory_format=torch.channels_last)
+    outer = outer.contiguous(memory_format=torch.channels_last)
     of_mean, of_variance = (values.contiguous() for values in of_moments)
     found = torch.empty_like(images, memory_format=torch.channels_last)
     native = native_norms(images.dtype)
-    own = mean.new_empty(native.frozen_room(*mean.shape))
+    own = images.new_empty(native.frozen_room(*mean.shape))
     native.frozen_backward(
         *(tensor.data_ptr() for tensor in (images, outer, affine, mean, of_mean, of_variance, found)),
         shape_of(images),
@@ -162,8 +152,8 @@ def frozen_gradient(images: Tensor, affine: Tensor, mean: Tensor, gradients: Seq
 
 def rooms(images: Tensor) -> tuple[Tensor, int]:
     """Return room for the sums of each thread, and how many threads there are."""
-    threads, dtype = torch.get_num_threads(), torch.float32 if images.dtype == torch.bfloat16 else images.dtype
-    return torch.empty(threads * native_norms(images.dtype).norms_room(images.shape[1]), dtype=dtype), threads
+    threads = torch.get_num_threads()
+    return images.new_empty(threads * native_norms(images.dtype).norms_room(images.shape[1])), threads
 
 
 def shape_of(images: Tensor) -> Any:

@@ -10,13 +10,16 @@
    (tiles, channels). Every sum is taken in an order that depends on the shapes alone, never on the number of threads.
 
    With HALF, values at the points are rounded to bf16, and all else, their sums among it, is in float. Two neighbours of a sum then
-   share a word: channels in a convolution, tiles in the gradient of kernels. Without, a word is a value. With MAPS as well, images,
-   outputs and their gradients are in bf16. */
+   share a word: channels in a convolution, tiles in the gradient of kernels. Without, a word is a value. */
 
 #include "vectors.h"
 
 #ifdef HALF
 #define PAIR 2 /* values in a word */
+_Static_assert(sizeof(REAL) == 4, "a word of two bf16 is a float");
+#if defined(__AVX512BF16__) && VECTOR_BYTES == 64
+#define MULTIPLIES_HALVES /* the processor does */
+#endif
 #else
 #define PAIR 1
 #endif
@@ -31,6 +34,21 @@ static const REAL P = 0.625, P2 = 0.390625, P3 = 0.244140625, Q = 1.5, Q2 = 2.25
 static const REAL PQ = 0.390625 * 2.25, SUM = 0.390625 + 2.25;
 
 #ifdef HALF
+typedef unsigned bits __attribute__((vector_size(VECTOR_BYTES)));
+typedef unsigned short shorts __attribute__((vector_size(VECTOR_BYTES / 2)));
+typedef unsigned short loose_shorts __attribute__((vector_size(VECTOR_BYTES / 2), aligned(2), may_alias));
+
+/* The nearest bf16, of two as near the even one. */
+static inline shorts halves(vector from)
+{
+#ifdef MULTIPLIES_HALVES
+    return (shorts)_mm512_cvtneps_pbh((__m512)from);
+#else
+    bits whole = (bits)from;
+    return __builtin_convertvector((whole + 0x7fff + (whole >> 16 & 1)) >> 16, shorts);
+#endif
+}
+
 /* Values of neighbouring channels, beside each other. */
 static inline void keep(REAL *to, vector values) { *(loose_shorts *)to = halves(values); }
 
@@ -138,18 +156,18 @@ static inline void place_of(grid g, long tile, long *image, long *row, long *col
 }
 
 /* One image tile to its 36 values, of LANES channels from `c`. */
-static inline void image_values(const map *images, grid g, long channels, long tile, long c, vector values[6][6])
+static inline void image_values(const REAL *images, grid g, long channels, long tile, long c, vector values[6][6])
 {
     long image, row, column;
     place_of(g, tile, &image, &row, &column);
-    const map *from = images + ((image * g.height + row - 1) * g.width + column - 1) * channels + c;
+    const REAL *from = images + ((image * g.height + row - 1) * g.width + column - 1) * channels + c;
     int inner = row > 0 && column > 0 && row + 5 <= g.height && column + 5 <= g.width;
     vector rows[6][6], line[6], found[6];
     for (int x = 0; x < 6; x++) {
         for (int y = 0; y < 6; y++) {
             long there = row + y - 1, across = column + x - 1;
             int seen = inner || (there >= 0 && there < g.height && across >= 0 && across < g.width);
-            line[y] = seen ? load_map(from + (y * g.width + x) * channels) : (vector){0};
+            line[y] = seen ? load(from + (y * g.width + x) * channels) : (vector){0};
         }
         of_image(line, found);
         for (int y = 0; y < 6; y++) rows[y][x] = found[y];
@@ -158,16 +176,16 @@ static inline void image_values(const map *images, grid g, long channels, long t
 }
 
 /* The gradient of one output tile to that of its 36 sums. */
-static inline void gradient_values(const map *gradients, grid g, long channels, long tile, long c, vector values[6][6])
+static inline void gradient_values(const REAL *gradients, grid g, long channels, long tile, long c, vector values[6][6])
 {
     long image, row, column;
     place_of(g, tile, &image, &row, &column);
-    const map *from = gradients + ((image * g.height + row) * g.width + column) * channels + c;
+    const REAL *from = gradients + ((image * g.height + row) * g.width + column) * channels + c;
     vector rows[6][4], line[4], found[6];
     for (int x = 0; x < 4; x++) {
         for (int y = 0; y < 4; y++) {
             int seen = row + y < g.height && column + x < g.width;
-            line[y] = seen ? load_map(from + (y * g.width + x) * channels) : (vector){0};
+            line[y] = seen ? load(from + (y * g.width + x) * channels) : (vector){0};
         }
         of_output(line, found);
         for (int y = 0; y < 6; y++) rows[y][x] = found[y];
@@ -176,7 +194,7 @@ static inline void gradient_values(const map *gradients, grid g, long channels, 
 }
 
 /* A tile of a sum over channels; blocks lie `apart` from each other. */
-static void take_tile(const map *images, grid g, long channels, long tile, REAL *to, long apart)
+static void take_tile(const REAL *images, grid g, long channels, long tile, REAL *to, long apart)
 {
     for (long c = 0; c < channels; c += LANES) {
         vector values[6][6];
@@ -186,7 +204,7 @@ static void take_tile(const map *images, grid g, long channels, long tile, REAL 
 }
 
 /* The tiles of one word of a sum over tiles, of images or of gradients; after tile `last` there are zeros. */
-static void take_word(const map *from, grid g, long channels, long tile, long last, int gradients, REAL *to, long apart)
+static void take_word(const REAL *from, grid g, long channels, long tile, long last, int gradients, REAL *to, long apart)
 {
     for (long c = 0; c < channels; c += LANES) {
         vector values[PAIR][6][6] = {{{{0}}}};
@@ -201,11 +219,11 @@ static void take_word(const map *from, grid g, long channels, long tile, long la
 }
 
 /* The 36 sums of one tile to its outputs, and the bias added to each where there is one. */
-static void give_output(const REAL *from, long apart, const REAL *bias, grid g, long channels, long tile, map *outputs)
+static void give_output(const REAL *from, long apart, const REAL *bias, grid g, long channels, long tile, REAL *outputs)
 {
     long image, row, column;
     place_of(g, tile, &image, &row, &column);
-    map *to = outputs + ((image * g.height + row) * g.width + column) * channels;
+    REAL *to = outputs + ((image * g.height + row) * g.width + column) * channels;
     for (long c = 0; c < channels; c += LANES) {
         vector rows[4][6], line[6], values[4];
         for (int x = 0; x < 6; x++) {
@@ -216,7 +234,7 @@ static void give_output(const REAL *from, long apart, const REAL *bias, grid g, 
         vector added = bias ? load(bias + c) : (vector){0};
         for (int y = 0; y < 4 && row + y < g.height; y++) {
             to_output(rows[y], values);
-            for (int x = 0; x < 4 && column + x < g.width; x++) store_map(to + (y * g.width + x) * channels + c, values[x] + added);
+            for (int x = 0; x < 4 && column + x < g.width; x++) store(to + (y * g.width + x) * channels + c, values[x] + added);
         }
     }
 }
@@ -296,7 +314,7 @@ long winograd_room(long tiles, long first, long second)
 /* Outputs (N, H, W, of) of images (N, H, W, sums) and kernels as `winograd_kernels` gives them; `shape` is N, H, W. With `alone` each
    thread has a part of `at_once` tiles and room of its own and waits for no other until the end; without, all share every part, so
    that kernels which no cache holds are read once for it. */
-void winograd_convolve(const map *images, const REAL *kernels, const REAL *bias, map *outputs, const long *shape, long sums, long of,
+void winograd_convolve(const REAL *images, const REAL *kernels, const REAL *bias, REAL *outputs, const long *shape, long sums, long of,
                        long at_once, int alone, REAL *room, int threads)
 {
     grid g = grid_of(shape);
@@ -334,7 +352,7 @@ void winograd_convolve(const map *images, const REAL *kernels, const REAL *bias,
 
 /* The gradient of kernels (of, sums, 3, 3) from images (N, H, W, sums) and the gradient (N, H, W, of) of the outputs. `sum` is
    POINTS x sums x of, `packed` threads x at_once x PANEL. */
-void winograd_kernel_gradient(const map *images, const map *gradients, REAL *to, const long *shape, long sums, long of, long at_once,
+void winograd_kernel_gradient(const REAL *images, const REAL *gradients, REAL *to, const long *shape, long sums, long of, long at_once,
                               REAL *room, REAL *sum, REAL *packed, int threads)
 {
     grid g = grid_of(shape);

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
-from ddbench.training.native import MAPS, REALS, asked, library, of_weight, rounds
+from ddbench.training.native import REALS, asked, library, of_weight
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -59,10 +59,9 @@ WORTH = 2
 """How many times fewer multiplications a convolution must take: small images fill their tiles badly."""
 
 
-def suits(images: Tensor, weight: Tensor, *, half: bool = False) -> bool:
+def suits(images: Tensor, weight: Tensor) -> bool:
     """Return whether a convolution of these shapes and dtypes is faster this way; it is the same for every batch alike."""
-    known = (half and rounds(images, weight)) or (images.dtype in REALS and weight.dtype == images.dtype)
-    if not known or images.ndim != 4:
+    if images.dtype not in REALS or weight.dtype != images.dtype or images.ndim != 4:
         return False
     count, _, height, width = images.shape
     tiles = _tiles(height, width)
@@ -85,12 +84,11 @@ def convolved(images: Tensor, weight: Tensor, bias: Tensor | None = None, *, tur
     """Return (N, K, H, W) in channels-last: a convolution with stride 1 and padding 1.
 
     Args:
-        images: float32 or float64 (N, C, H, W), in any layout; C and K multiples of `panel`. With `half` float32 or bf16, and so is
-            what is returned.
+        images: float32 or float64 (N, C, H, W), in any layout; C and K multiples of `panel`.
         weight: (K, C, 3, 3), or (C, K, 3, 3) where it is turned.
         bias: (K,), or None.
         turned: Whether kernels are turned by 180° and seen from the other side, as where gradients are taken back.
-        half: Whether what is multiplied, here and in gradients, is rounded to bf16; of float32 weights alone.
+        half: Whether what is multiplied, here and in gradients, is rounded to bf16; of float32 alone.
     """
     found: Tensor = _Convolved.apply(images, weight, bias, _How(turned, half))
     return found
@@ -163,8 +161,8 @@ def _convolve(images: Tensor, weight: Tensor, bias: Tensor | None, how: _How) ->
     threads, alone = torch.get_num_threads(), values.nbytes <= ALONE_BYTES
     numbers, tiles = (summed // 2 if how.half else summed) + made, count * _tiles(height, width)
     limits = (ALONE_ROOM_BYTES, ALONE_LEAST_TILES) if alone else (ROOM_BYTES, LEAST_TILES)
-    at_once = _at_once(-(-tiles // threads) if alone else tiles, numbers * weight.itemsize, *limits)
-    room = weight.new_empty((threads if alone else 1) * native.winograd_room(at_once, summed, made))
+    at_once = _at_once(-(-tiles // threads) if alone else tiles, numbers * images.itemsize, *limits)
+    room = images.new_empty((threads if alone else 1) * native.winograd_room(at_once, summed, made))
     outputs = torch.empty((count, made, height, width), dtype=images.dtype, memory_format=torch.channels_last)
     native.winograd_convolve(
         images.data_ptr(),
@@ -183,22 +181,21 @@ def _convolve(images: Tensor, weight: Tensor, bias: Tensor | None, how: _How) ->
 
 
 def _kernel_gradient(images: Tensor, gradient: Tensor, *, half: bool = False) -> Tensor:
-    gradient, dtype = gradient.to(images.dtype), torch.float32 if half else images.dtype
     native = _native(images.dtype, half=half)
     images, gradient = (tensor.contiguous(memory_format=torch.channels_last) for tensor in (images, gradient))
     count, summed, height, width = images.shape
     made, threads = gradient.shape[1], torch.get_num_threads()
     tiles, numbers = count * _tiles(height, width), summed + made
-    at_once = _at_once(tiles, numbers * dtype.itemsize, ROOM_BYTES, KERNELS_LEAST_TILES)
+    at_once = _at_once(tiles, numbers * images.itemsize, ROOM_BYTES, KERNELS_LEAST_TILES)
     room, sums, packed = (
-        torch.empty(size, dtype=dtype)
+        images.new_empty(size)
         for size in (
             native.winograd_room(at_once, summed, made),
             POINTS * summed * made,
-            threads * at_once * native.winograd_panel(),
+            threads * at_once * panel(images.dtype),
         )
     )
-    kernels = torch.empty((made, summed, 3, 3), dtype=dtype)
+    kernels = images.new_empty((made, summed, 3, 3))
     native.winograd_kernel_gradient(
         images.data_ptr(),
         gradient.data_ptr(),
@@ -226,9 +223,9 @@ def _tiles(height: int, width: int) -> int:
 
 @lru_cache
 def _native(dtype: torch.dtype, *, half: bool = False) -> ctypes.CDLL:
-    if dtype not in ({torch.float32, torch.bfloat16} if half else REALS):
-        raise ValueError(f"what is rounded to bf16 is float32, given {dtype}" if half else f"no convolutions of {dtype}")
-    native = library(SOURCE, *(MAPS if dtype == torch.bfloat16 else [f"-DREAL={REALS[dtype]}", *(["-DHALF"] if half else [])]))
+    if half and dtype != torch.float32:
+        raise ValueError(f"what is rounded to bf16 is float32, given {dtype}")
+    native = library(SOURCE, f"-DREAL={REALS[dtype]}", *(["-DHALF"] if half else []))
     pointer, long, number = ctypes.c_void_p, ctypes.c_long, ctypes.c_int
     takes: dict[str, list[Any]] = {
         "winograd_panel": [],

@@ -222,15 +222,7 @@ def test_a_resnets_norms_rectify_at_once_and_its_gradients_stay():
 def test_native_layers_in_bf16_stay_near_float64():
     network, images = odd_norms(Block()), drawn(8, 16)
     _, exact = told(network, images, Precision())
-    precision = Precision("bf16", channels_last=True, native=True)
-    rectifying, found = told(network.float(), images.float(), precision)
-    assert rectifying == ["norm"]
-    tapped, given = TappedTeacher(network, (3, 16, 16), precision), []
-    for part in tapped.network.modules():
-        if isinstance(part, Tap):
-            part.register_forward_hook(lambda _, inputs, output: given.append((inputs[0].dtype, output.dtype)))
-    tapped(images.float(), 2)
-    assert given == [(torch.bfloat16, torch.bfloat16)] * 2
+    _, found = told(network.float(), images.float(), Precision("bf16", channels_last=True, native=True))
     assert all(tensor.dtype == torch.float32 for tensor in found)
     for one, other in zip(found, exact, strict=True):
-        assert float((one - other).detach().norm() / other.detach().norm()) < 0.1
+        assert float((one - other).detach().norm() / other.detach().norm()) < 0.05

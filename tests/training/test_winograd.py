@@ -121,32 +121,17 @@ def _off(found, exact):
 
 @pytest.mark.parametrize("options", [(), ("-DVECTOR_BYTES=32",)], ids=["as it is", "of shorter vectors"])
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
-def test_rounding_to_bf16_leaves_values_and_gradients_near(shape, dtype, options, monkeypatch):
+def test_rounding_to_bf16_leaves_values_and_gradients_near(shape, options, monkeypatch):
     with _compiled(monkeypatch, *options):
-        images, *rest = _pair(shape, 32, 64, torch.float32)
-        inputs = [tensor.requires_grad_() for tensor in (images.to(dtype), *rest)]
+        inputs = [tensor.requires_grad_() for tensor in _pair(shape, 32, 64, torch.float32)]
         exact = [tensor.detach().double().requires_grad_() for tensor in inputs]
         found, expected = convolved(*inputs, half=True), F.conv2d(*exact, padding=1)
-        assert found.dtype == dtype
         assert 1e-3 < _off(found, expected) < 2e-2
-        upstream = torch.randn(expected.shape).to(dtype)
+        upstream = torch.randn(expected.shape)
         mine, theirs = torch.autograd.grad(found, inputs, upstream), torch.autograd.grad(expected, exact, upstream.double())
-        assert [one.dtype for one in mine] == [dtype, torch.float32, torch.float32]
         for one, other in zip(mine[:2], theirs[:2], strict=True):
             assert 1e-3 < _off(one, other) < 3e-2
-        assert _off(mine[2], theirs[2]) < (1e-2 if dtype == torch.bfloat16 else 1e-5)  # of the bias: nothing is multiplied
-
-
-def test_bf16_is_not_mistaken_for_float32():
-    images, weight, _ = _pair((4, 8, 8), 32, 32, torch.float32, bias=False)
-    assert suits(images.bfloat16(), weight, half=True)
-    assert not suits(images.bfloat16(), weight)
-    with pytest.raises(ValueError, match="no convolutions of"):
-        convolved(images.bfloat16(), weight)
-    layer = with_cpu_layers(nn.Conv2d(32, 32, 3, padding=1), native=True)
-    with torch.autocast("cpu", torch.bfloat16):
-        assert torch.equal(layer(images.bfloat16()), F.conv2d(images, layer.weight, layer.bias, padding=1))
+        torch.testing.assert_close(mine[2].double(), theirs[2], atol=1e-4, rtol=0)  # of the bias: nothing is multiplied
 
 
 def test_both_ways_to_multiply_bf16_round_alike(monkeypatch):
