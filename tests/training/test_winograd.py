@@ -104,14 +104,26 @@ def test_second_derivatives_are_those_of_the_convolution():
         torch.testing.assert_close(mine, theirs, atol=1e-9, rtol=1e-9)
 
 
+def _one_after_another(images, weight):
+    """The convolution with its products added in float32 one by one, as they are written."""
+    height, width = images.shape[2:]
+    padded, total = F.pad(images, (1, 1, 1, 1)), torch.zeros(len(images), len(weight), height, width)
+    for channel in range(images.shape[1]):
+        for y in range(3):
+            for x in range(3):
+                shown = padded[:, channel, None, y : y + height, x : x + width]
+                total += weight[:, channel, y, x, None, None] * shown
+    return total
+
+
 @pytest.mark.parametrize(("channels", "side"), [(64, 32), (128, 16), (512, 4)])
-def test_rounding_in_float32_is_a_few_times_that_of_torch(channels, side):
+def test_rounding_in_float32_is_a_few_times_that_of_the_sum_as_written(channels, side):
     images, weight, _ = _pair((2, side, side), channels, channels, torch.float32, bias=False)
     exact = F.conv2d(images.double(), weight.double(), padding=1)
-    both = (convolved(images, weight), F.conv2d(images, weight, padding=1))
-    mine, theirs = (float((found - exact).norm() / exact.norm()) for found in both)
+    both = (convolved(images, weight), _one_after_another(images, weight))
+    mine, plain = (float((found - exact).norm() / exact.norm()) for found in both)
     assert mine < 4e-6
-    assert mine < 15 * theirs  # torch's is a tenth of ours with 512 channels on a processor with AVX-512, a third on others
+    assert mine < 3 * plain  # torch's own depends on the processor
 
 
 def _off(found, exact):
