@@ -25,6 +25,7 @@ from ddbench.training.few_channels import Window
 from ddbench.training.instance_norm import normed
 from ddbench.training.native import REALS, of_weight
 from ddbench.training.norms import After
+from ddbench.training.thinning import thinned
 from ddbench.training.winograd import convolved
 
 if TYPE_CHECKING:
@@ -91,11 +92,8 @@ class Half(nn.Conv2d):
             return super().forward(images)
         weight = of_weight(self.weight, "bf16", self.weight.bfloat16)
         bias = None if self.bias is None else self.bias.bfloat16()
-        if self.kernel_size == (1, 1) and self.padding == (0, 0):  # what it leaves out need not be rounded
-            last = images.ndim == IMAGES_DIMS and images.is_contiguous(memory_format=torch.channels_last)
-            layout = torch.channels_last if last else torch.contiguous_format
-            down, across = self.stride
-            return F.conv2d(images[..., ::down, ::across].to(torch.bfloat16, memory_format=layout), weight, bias).float()
+        if self.kernel_size == (1, 1) and self.padding == (0, 0) and images.ndim == IMAGES_DIMS:
+            return F.conv2d(thinned(images, _pair(self.stride)), weight, bias).float()
         found: Tensor = self._conv_forward(images.bfloat16(), weight, bias)
         return found.float()
 
