@@ -14,14 +14,12 @@ SLICED = [(1, 1), (2, 2), (2, 1), (3, 2)]
 
 def images(layout: torch.memory_format) -> Tensor:
     drawn = torch.randn(3, 4, 7, 6, generator=torch.Generator().manual_seed(0))
-    return drawn.to(memory_format=layout).requires_grad_(requires_grad=True)
+    return drawn.to(memory_format=layout).requires_grad_()
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize("strides", SLICED)
-def test_pixels_and_gradients_are_those_of_slicing_in_the_layout_of_the_images(
-    strides: tuple[int, int], layout: torch.memory_format
-) -> None:
+def test_pixels_and_gradients_are_slicings_in_the_layout_of_the_images(strides, layout):
     ours, torchs = images(layout), images(layout)
     found, sliced = thinned(ours, strides), torchs[..., :: strides[0], :: strides[1]].bfloat16()
     assert torch.equal(found, sliced)
@@ -33,7 +31,7 @@ def test_pixels_and_gradients_are_those_of_slicing_in_the_layout_of_the_images(
     assert gradient.is_contiguous(memory_format=layout)
 
 
-def test_gradients_of_gradients_are_those_of_slicing() -> None:
+def test_gradients_of_gradients_are_those_of_slicing():
     ours, torchs = images(torch.channels_last), images(torch.channels_last)
     seconds = []
     for leaf, out in ((ours, thinned(ours, (2, 2))), (torchs, torchs[..., ::2, ::2].bfloat16())):
