@@ -71,7 +71,7 @@ def run(planned: Plan, workspace: Workspace, *, fresh: bool = False) -> Outcome:
     if helpers:
         plural = "helper process makes" if helpers == 1 else "helper processes make"
         workspace.reporter.note(f"{helpers} {plural} cells from the plan's end meanwhile; only this process's progress is shown")
-    with helping(planned, workspace.settings, count=helpers):
+    with helping(planned, workspace, count=helpers):
         done = _Done(session, planned)
         busy = [number for number in range(len(planned.cells)) if not done.make(number, wait=helpers == 0)]
         for number in busy:

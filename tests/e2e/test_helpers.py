@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
+import psutil
 import pytest
 import torch
 
@@ -12,6 +16,7 @@ from ddbench import planning
 from ddbench.executors import helping
 from ddbench.settings import Settings
 from ddbench.store import Store
+from ddbench.workspace import open_workspace
 
 RUN = {
     "students": ["convnet1-w32"],
@@ -51,16 +56,68 @@ def test_cells_made_side_by_side_are_those_made_one_after_another(monkeypatch, t
     assert Store(tmp_path / "beside").failures() == []
 
 
+@pytest.mark.parametrize("copies", [True, False], ids=["a copy", "an interpreter"])
 @pytest.mark.e2e
-def test_a_helper_makes_cells_by_itself_and_ends_with_the_block(monkeypatch, tmp_path):
-    started, start = [], helping._start
-    monkeypatch.setattr(helping, "_start", lambda task, threads: started.append(start(task, threads)) or started[-1])
+def test_a_helper_makes_cells_by_itself_and_ends_with_the_block(copies, monkeypatch, tmp_path):
+    monkeypatch.setattr(helping, "may_fork", lambda planned: copies)
     store = Store(tmp_path / "store")
     planned = ddbench.plan("random", store=store.root, threads=1, **RUN)
-    with helping.helping(planned, Settings(store.root, (), ()), count=1):
+    workspace = open_workspace(Settings(store.root, (), ()))
+    with helping.helping(planned, workspace, count=1) as helpers:
         for _ in range(600):
             if len(store.record_keys()) == 6:
                 break
             time.sleep(0.1)
+        pids = [helper.process.pid for helper in helpers]
     assert len(store.record_keys()) == 6
-    assert [helper.poll() is not None for helper in started] == [True]
+    assert len(pids) == 1
+    assert not any(psutil.pid_exists(pid) for pid in pids)
+
+
+def test_helpers_are_copies_only_where_no_thread_could_be_missed(monkeypatch, tmp_path):
+    one = ddbench.plan("random", store=tmp_path, threads=1, **RUN)
+    several = ddbench.plan("random", store=tmp_path, threads=2, **RUN)
+    assert helping.may_fork(one) == (sys.platform == "linux" and not torch.accelerator.is_available())
+    assert not helping.may_fork(several)
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(int).result()
+        assert not helping.may_fork(one)
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
+    assert not helping.may_fork(one)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="helpers are copies on Linux alone")
+@pytest.mark.e2e
+def test_a_copy_says_nothing_and_ends_when_it_is_asked_to_or_is_left_alone(tmp_path):
+    script = f"""
+import os, signal, time, torch
+import ddbench
+from ddbench.executors import helping
+from ddbench.settings import Settings
+from ddbench.workspace import open_workspace
+torch.ones(400, 400) @ torch.ones(400, 400)
+planned = ddbench.plan("random", store={str(tmp_path)!r}, threads=1, **{RUN!r})
+workspace = open_workspace(Settings({str(tmp_path)!r}, (), ()))
+def talkative(*given):
+    print("a copy", flush=True)
+    while os.getppid() == given[2]:
+        time.sleep(0.05)
+helping._help = talkative
+print("before", end=" ")
+with helping.helping(planned, workspace, count=1) as helpers:
+    process = helpers[0].process
+    time.sleep(0.5)
+    print(process.is_alive(), end=" ")
+print(process.exitcode == -signal.SIGTERM)
+with helping.helping(planned, workspace, count=1) as helpers:
+    print(helpers[0].process.pid, flush=True)
+    os._exit(0)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=True)
+    said, pid = done.stdout.splitlines()
+    assert said == "before True True"
+    for _ in range(100):
+        if not psutil.pid_exists(int(pid)):
+            break
+        time.sleep(0.1)
+    assert not psutil.pid_exists(int(pid))
