@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 
 from ddbench.training import norms
-from ddbench.training.norms import After, native_norms, rooms, shape_of
+from ddbench.training.norms import After, native_norms, shape_of
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -92,8 +92,7 @@ class _Normed(torch.autograd.Function):
 
 def _moments(images: Tensor) -> tuple[Tensor, Tensor]:
     means, variances = images.new_empty((2, *images.shape[:2]))
-    room, threads = rooms(images)
-    native_norms(images.dtype).batch_moments(*_pointers(images, means, variances), shape_of(images), room.data_ptr(), threads)
+    native_norms(images.dtype).batch_moments(*_pointers(images, means, variances), shape_of(images), torch.get_num_threads())
     mean = means.mean(0)
     return mean, variances.mean(0) + (means - mean).square().mean(0)
 
@@ -117,9 +116,8 @@ def _backward(images: Tensor, gradient: Tensor, kept: tuple[Tensor, ...], after:
     slope = weight * scale
     given = (images, gradient.contiguous(memory_format=torch.channels_last), mean, slope, bias - mean * slope)
     each, each_along = images.new_empty((2, *images.shape[:2]))
-    room, threads = rooms(images)
-    follows = (shape_of(images), int(after.rectify), int(after.halve))
-    native.batch_sums(*_pointers(*given, each, each_along), *follows, room.data_ptr(), threads)
+    follows, threads = (shape_of(images), int(after.rectify), int(after.halve)), torch.get_num_threads()
+    native.batch_sums(*_pointers(*given, each, each_along), *follows, threads)
     whole, along = each.sum(0), each_along.sum(0)
     level, slant = slope * whole / count, slope * scale.square() * along / count
     of_images = torch.empty_like(images, memory_format=torch.channels_last)

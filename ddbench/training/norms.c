@@ -21,40 +21,50 @@ static job job_of(const long *shape, int rectify, int halve)
 /* What numbers of channels must be multiples of. */
 long norms_lanes(void) { return LANES; }
 
-/* How much room for sums each thread needs. */
+/* How much room instance norms need for each thread. */
 long norms_room(long channels) { return 4 * channels; }
 
-/* Values of `row` added to `total` and set to 0. */
-static void add_row(REAL *row, REAL *total, long channels)
+/* Channels whose sums are in registers together. */
+#define TOGETHER 4
+
+/* A function of `c` and the number of vectors from there, for all channels. */
+#define FOR_CHANNELS(channels, call)                                                          \
+    do {                                                                                      \
+        long c = 0;                                                                           \
+        for (; c + TOGETHER * LANES <= (channels); c += TOGETHER * LANES) call(c, TOGETHER);  \
+        for (; c + 2 * LANES <= (channels); c += 2 * LANES) call(c, 2);                       \
+        for (; c < (channels); c += LANES) call(c, 1);                                        \
+    } while (0)
+
+/* Mean and biased variance of `count` vectors of channels of one image. */
+static inline __attribute__((always_inline)) void moments_of(const REAL *image, job j, REAL *mean, REAL *variance, int count)
 {
-    for (long c = 0; c < channels; c += LANES) {
-        store(total + c, load(total + c) + load(row + c));
-        store(row + c, (vector){0});
+    REAL pixels = (REAL)(j.height * j.width);
+    vector middle[TOGETHER], sum[TOGETHER], row[TOGETHER];
+    for (int squares = 0; squares < 2; squares++) {
+        for (int k = 0; k < count; k++) sum[k] = (vector){0};
+        const REAL *at = image;
+        for (long y = 0; y < j.height; y++) {
+            for (int k = 0; k < count; k++) row[k] = (vector){0};
+            for (long x = 0; x < j.width; x++, at += j.channels)
+                for (int k = 0; k < count; k++) {
+                    vector off = squares ? load(at + k * LANES) - middle[k] : load(at + k * LANES);
+                    row[k] += squares ? off * off : off;
+                }
+            for (int k = 0; k < count; k++) sum[k] += row[k];
+        }
+        for (int k = 0; k < count; k++) {
+            if (!squares) middle[k] = sum[k] / pixels;
+            store((squares ? variance : mean) + k * LANES, sum[k] / pixels);
+        }
     }
 }
 
 /* Mean and biased variance of each channel of one image. */
-static void moments(const REAL *image, job j, REAL *mean, REAL *variance, REAL *row)
+static void moments(const REAL *image, job j, REAL *mean, REAL *variance)
 {
-    REAL count = (REAL)(j.height * j.width);
-    memset(row, 0, j.channels * sizeof(REAL));
-    memset(mean, 0, j.channels * sizeof(REAL));
-    memset(variance, 0, j.channels * sizeof(REAL));
-    for (long y = 0; y < j.height; y++) {
-        for (long x = 0; x < j.width; x++)
-            for (long c = 0; c < j.channels; c += LANES) store(row + c, load(row + c) + load(image + (y * j.width + x) * j.channels + c));
-        add_row(row, mean, j.channels);
-    }
-    for (long c = 0; c < j.channels; c++) mean[c] /= count;
-    for (long y = 0; y < j.height; y++) {
-        for (long x = 0; x < j.width; x++)
-            for (long c = 0; c < j.channels; c += LANES) {
-                vector off = load(image + (y * j.width + x) * j.channels + c) - load(mean + c);
-                store(row + c, load(row + c) + off * off);
-            }
-        add_row(row, variance, j.channels);
-    }
-    for (long c = 0; c < j.channels; c++) variance[c] /= count;
+#define MOMENTS(c, count) moments_of(image + c, j, mean + c, variance + c, count)
+    FOR_CHANNELS(j.channels, MOMENTS);
 }
 
 /* `value` where `deciding` is above 0 or no number, and 0 elsewhere. */
@@ -100,23 +110,35 @@ static inline vector arriving(const REAL *image, const REAL *gradient, job j, lo
     return where_above(out, g);
 }
 
-/* What arrives at one image, summed (`whole`), and its part along the image less its `mean` (`along`). `row` has room for twice C. */
-static void arriving_sums(const REAL *image, const REAL *gradient, job j, const REAL *mean, const REAL *slope, const REAL *offset,
-                          REAL *whole, REAL *along, REAL *row)
+/* What arrives at `count` vectors of channels from `c` of one image, summed, and its part along the image less its mean. */
+static inline __attribute__((always_inline)) void arriving_sums_of(const REAL *image, const REAL *gradient, job j, long c, const REAL *mean,
+                                                                   const REAL *slope, const REAL *offset, REAL *whole, REAL *along, int count)
 {
-    REAL *other = row + j.channels;
-    for (long c = 0; c < j.channels; c++) row[c] = other[c] = whole[c] = along[c] = 0;
-    for (long y = 0; y < j.height; y++) {
-        for (long x = 0; x < j.width; x++)
-            for (long c = 0; c < j.channels; c += LANES) {
-                vector g = arriving(image, gradient, j, y, x, c, load(slope + c), load(offset + c));
-                vector off = load(image + (y * j.width + x) * j.channels + c) - load(mean + c);
-                store(row + c, load(row + c) + g);
-                store(other + c, load(other + c) + g * off);
-            }
-        add_row(row, whole, j.channels);
-        add_row(other, along, j.channels);
+    vector middle[TOGETHER], by[TOGETHER], from[TOGETHER], sums[2][TOGETHER], rows[2][TOGETHER];
+    for (int k = 0; k < count; k++) {
+        middle[k] = load(mean + c + k * LANES), by[k] = load(slope + c + k * LANES), from[k] = load(offset + c + k * LANES);
+        sums[0][k] = sums[1][k] = (vector){0};
     }
+    for (long y = 0; y < j.height; y++) {
+        for (int k = 0; k < count; k++) rows[0][k] = rows[1][k] = (vector){0};
+        for (long x = 0; x < j.width; x++)
+            for (int k = 0; k < count; k++) {
+                long channel = c + k * LANES;
+                vector g = arriving(image, gradient, j, y, x, channel, by[k], from[k]);
+                rows[0][k] += g;
+                rows[1][k] += g * (load(image + (y * j.width + x) * j.channels + channel) - middle[k]);
+            }
+        for (int k = 0; k < count; k++) sums[0][k] += rows[0][k], sums[1][k] += rows[1][k];
+    }
+    for (int k = 0; k < count; k++) store(whole + c + k * LANES, sums[0][k]), store(along + c + k * LANES, sums[1][k]);
+}
+
+/* What arrives at one image, summed (`whole`), and its part along the image less its `mean` (`along`). */
+static void arriving_sums(const REAL *image, const REAL *gradient, job j, const REAL *mean, const REAL *slope, const REAL *offset,
+                          REAL *whole, REAL *along)
+{
+#define ARRIVING(c, count) arriving_sums_of(image, gradient, j, c, mean, slope, offset, whole, along, count)
+    FOR_CHANNELS(j.channels, ARRIVING);
 }
 
 /* slope * g - level - (x - mean) * along of one image, where g arrives. */
@@ -141,9 +163,9 @@ void instance_forward(const REAL *images, const REAL *weight, const REAL *bias, 
     long pixels = j.height * j.width * j.channels;
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (long n = 0; n < j.images; n++) {
-        REAL *mine = room + omp_get_thread_num() * norms_room(j.channels), *slope = mine + j.channels, *offset = slope + j.channels;
+        REAL *slope = room + omp_get_thread_num() * norms_room(j.channels), *offset = slope + j.channels;
         REAL *m = mean + n * j.channels, *s = scale + n * j.channels;
-        moments(images + n * pixels, j, m, s, mine);
+        moments(images + n * pixels, j, m, s);
         for (long c = 0; c < j.channels; c++) s[c] = 1 / __builtin_sqrt(s[c] + (REAL)eps);
         for (long c = 0; c < j.channels; c++) slope[c] = s[c] * weight[c], offset[c] = bias[c] - m[c] * slope[c];
         affine(images + n * pixels, j, slope, offset, outputs + n * affine_size(j));
@@ -164,7 +186,7 @@ void instance_backward(const REAL *images, const REAL *weight, const REAL *bias,
         REAL *slope = other + j.channels, *offset = slope + j.channels;
         REAL *gw = of_weight + n * j.channels, *gb = of_bias + n * j.channels;
         for (long c = 0; c < j.channels; c++) slope[c] = s[c] * weight[c], offset[c] = bias[c] - m[c] * slope[c];
-        arriving_sums(image, gradient, j, m, slope, offset, gb, gw, mine);
+        arriving_sums(image, gradient, j, m, slope, offset, gb, gw);
         REAL count = (REAL)(j.height * j.width);
         for (long c = 0; c < j.channels; c++) {
             gw[c] *= s[c];
@@ -176,13 +198,12 @@ void instance_backward(const REAL *images, const REAL *weight, const REAL *bias,
 }
 
 /* Mean and biased variance of each image's channels (N, C). */
-void batch_moments(const REAL *images, REAL *mean, REAL *variance, const long *shape, REAL *room, int threads)
+void batch_moments(const REAL *images, REAL *mean, REAL *variance, const long *shape, int threads)
 {
     job j = job_of(shape, 0, 0);
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (long n = 0; n < j.images; n++)
-        moments(images + n * j.height * j.width * j.channels, j, mean + n * j.channels, variance + n * j.channels,
-                room + omp_get_thread_num() * norms_room(j.channels));
+        moments(images + n * j.height * j.width * j.channels, j, mean + n * j.channels, variance + n * j.channels);
 }
 
 /* Outputs slope * x + offset, rectified and halved. */
@@ -197,13 +218,13 @@ void batch_forward(const REAL *images, const REAL *slope, const REAL *offset, RE
 
 /* What arrives at each image, summed (N, C), and its part along the image less the batch's mean (C). */
 void batch_sums(const REAL *images, const REAL *gradients, const REAL *mean, const REAL *slope, const REAL *offset, REAL *whole,
-                REAL *along, const long *shape, int rectify, int halve, REAL *room, int threads)
+                REAL *along, const long *shape, int rectify, int halve, int threads)
 {
     job j = job_of(shape, rectify, halve);
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (long n = 0; n < j.images; n++)
         arriving_sums(images + n * j.height * j.width * j.channels, gradients + n * affine_size(j), j, mean, slope, offset,
-                      whole + n * j.channels, along + n * j.channels, room + omp_get_thread_num() * norms_room(j.channels));
+                      whole + n * j.channels, along + n * j.channels);
 }
 
 /* Gradients of the images: slope * g - level - (x - mean) * along. */
@@ -239,7 +260,7 @@ long frozen_room(long images, long channels) { return 2 * images * channels; }
    equal groups of images. */
 void frozen_forward(const REAL *images, const REAL *weight, const REAL *bias, const REAL *running, const REAL *spread, double eps,
                     REAL *outputs, REAL *slope, REAL *mean, REAL *variance, const long *shape, int rectify, long groups, REAL *own,
-                    REAL *room, int threads)
+                    int threads)
 {
     job j = job_of(shape, rectify, 0);
     long pixels = j.height * j.width * j.channels, together = j.images / groups;
@@ -251,7 +272,7 @@ void frozen_forward(const REAL *images, const REAL *weight, const REAL *bias, co
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (long n = 0; n < j.images; n++) {
         const REAL *image = images + n * pixels;
-        moments(image, j, means + n * j.channels, variances + n * j.channels, room + omp_get_thread_num() * norms_room(j.channels));
+        moments(image, j, means + n * j.channels, variances + n * j.channels);
         affine(image, j, slope, offset, outputs + n * pixels);
     }
     for (long g = 0; g < groups; g++)

@@ -68,11 +68,11 @@ def native_norms(dtype: torch.dtype) -> ctypes.CDLL:
     takes: dict[str, list[Any]] = {
         "instance_forward": [*[pointer] * 3, ctypes.c_double, *[pointer] * 4, *ends],
         "instance_backward": [*[pointer] * 10, *ends],
-        "batch_moments": [*[pointer] * 5, number],
+        "batch_moments": [*[pointer] * 4, number],
         "batch_forward": [*[pointer] * 5, number, number, number],
-        "batch_sums": [*[pointer] * 8, *ends],
+        "batch_sums": [*[pointer] * 8, number, number, number],
         "batch_backward": [*[pointer] * 9, number, number, number],
-        "frozen_forward": [*[pointer] * 5, ctypes.c_double, *[pointer] * 5, number, long, pointer, pointer, number],
+        "frozen_forward": [*[pointer] * 5, ctypes.c_double, *[pointer] * 5, number, long, pointer, number],
         "frozen_backward": [*[pointer] * 8, number, long, pointer, number],
     }
     for name, types in takes.items():
@@ -107,7 +107,7 @@ def frozen(
     outputs = torch.empty_like(images, memory_format=torch.channels_last)
     affine, mean, variance = (images.new_empty((rows, channels)) for rows in (2, groups, groups))
     native = native_norms(images.dtype)
-    own, (room, threads) = images.new_empty(native.frozen_room(count, channels)), rooms(images)
+    own = images.new_empty(native.frozen_room(count, channels))
     native.frozen_forward(
         images.data_ptr(),
         *(tensor.data_ptr() for tensor in given),
@@ -117,8 +117,7 @@ def frozen(
         int(rectify),
         groups,
         own.data_ptr(),
-        room.data_ptr(),
-        threads,
+        torch.get_num_threads(),
     )
     return outputs, affine, (mean, variance)
 
@@ -151,7 +150,7 @@ def frozen_gradient(images: Tensor, affine: Tensor, mean: Tensor, gradients: Seq
 
 
 def rooms(images: Tensor) -> tuple[Tensor, int]:
-    """Return room for the sums of each thread, and how many threads there are."""
+    """Return room for what each thread keeps of an image, and how many threads there are."""
     threads = torch.get_num_threads()
     return images.new_empty(threads * native_norms(images.dtype).norms_room(images.shape[1])), threads
 
