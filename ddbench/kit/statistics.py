@@ -7,17 +7,21 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from ddbench.training import norms
+from ddbench.training.norms import Joined
 
 OWN_KERNEL = {"cpu", "cuda"}
 """Kinds of device with a kernel for the statistics of a batch norm layer's input."""
 
 OWN_AFFINE = {"cuda"}
 """Kinds of device with one for an affine map of each channel; it replaces three kernels."""
+
+
+ALONE = Joined()
+"""Nothing is done with what a norm gives."""
 
 
 def group_statistics(inputs: Tensor, groups: int) -> tuple[Tensor, Tensor]:
@@ -93,7 +97,7 @@ def _per_channel(values: Tensor) -> Tensor:
 
 
 def norm_with_statistics(
-    norm: nn.BatchNorm2d, inputs: Tensor, groups: int, *, native: bool = False, rectify: bool = False
+    norm: nn.BatchNorm2d, inputs: Tensor, groups: int, *, native: bool = False, joined: Joined = ALONE
 ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
     """Return what a frozen batch norm layer in eval mode gives, and its input's `group_statistics`.
 
@@ -104,19 +108,21 @@ def norm_with_statistics(
         inputs: (G * B, C, H, W)
         groups: G
         native: Whether a CPU runs native layers.
-        rectify: Whether what the layer gives is rectified.
+        joined: What is done with what the layer gives.
     """
     affine = type(norm) is nn.BatchNorm2d and norm.weight is not None and norm.bias is not None
     own = inputs.device.type in OWN_AFFINE
     if not affine or torch.compiler.is_compiling() or not (own or (native and norms.suits(inputs, norm.weight))):
         statistics, output = group_statistics(inputs, groups), norm(inputs)
-        return F.relu(output) if rectify else output, statistics
+        return joined.plainly(output), statistics
     if not own:
-        output, mean, var = _NativeNorm.apply(inputs, norm, groups, rectify)
-        return output, (mean, var)
+        added = joined.added
+        alike = added is None or (added.shape, added.dtype, added.device) == (inputs.shape, inputs.dtype, inputs.device)
+        output, mean, var = _NativeNorm.apply(inputs, norm, groups, joined.rectify and alike, added if alike else None)
+        return output if alike else joined.plainly(output), (mean, var)
     invstd = torch.rsqrt(cast("Tensor", norm.running_var) + norm.eps)
     output, mean, var = _NormWithStatistics.apply(inputs, groups, (norm.weight, norm.bias, norm.running_mean, invstd))
-    return F.relu(output) if rectify else output, (mean, var)
+    return joined.plainly(output), (mean, var)
 
 
 class _NormWithStatistics(torch.autograd.Function):
@@ -144,22 +150,31 @@ class _NormWithStatistics(torch.autograd.Function):
 
 
 class _NativeNorm(torch.autograd.Function):
-    """The same by native layers, rectified where it is asked for: each activation is read from memory once forward, and with its
+    """The same by native layers, with what is added and rectified: each activation is read from memory once forward, and with its
     gradient once backward."""
 
     @staticmethod
-    def forward(ctx: Any, inputs: Tensor, norm: nn.BatchNorm2d, groups: int, rectify: bool) -> tuple[Tensor, ...]:  # noqa: FBT001
-        output, affine, (mean, var) = norms.frozen(inputs, norm, groups, rectify=rectify)
+    def forward(  # noqa: PLR0913, PLR0917 - torch gives them by position
+        ctx: Any,
+        inputs: Tensor,
+        norm: nn.BatchNorm2d,
+        groups: int,
+        rectify: bool,  # noqa: FBT001
+        added: Tensor | None,
+    ) -> tuple[Tensor, ...]:
+        shown = None if added is None else added.contiguous(memory_format=torch.channels_last)
+        output, affine, (mean, var) = norms.frozen(inputs, norm, groups, Joined(rectify, shown))
         ctx.rectify = rectify
-        ctx.save_for_backward(inputs, affine, mean)
+        ctx.save_for_backward(inputs, affine, mean, None if added is None else output)
         return output, mean, var
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
-        """As of the function above."""
-        inputs, affine, mean = ctx.saved_tensors
-        return norms.frozen_gradient(inputs, affine, mean, grads, rectify=ctx.rectify), None, None, None
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        """As of the function above; what was added gets the gradient that the rectifier lets through."""
+        inputs, affine, mean, output = ctx.saved_tensors
+        gradient, passed = norms.frozen_gradient((inputs, affine, mean), grads, rectify=ctx.rectify, outputs=output)
+        return gradient, None, None, None, passed
 
 
 @dataclass(frozen=True)

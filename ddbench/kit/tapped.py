@@ -13,8 +13,10 @@ from torch import Tensor, nn
 
 from ddbench.api.context import Precision
 from ddbench.errors import BadRequest
+from ddbench.kit.residual import join_sums
 from ddbench.kit.statistics import Segments, norm_with_statistics, segment_norms
 from ddbench.training.cpu_layers import has_hooks
+from ddbench.training.norms import Joined
 from ddbench.training.precision import autocast, memory_format, placed
 
 
@@ -42,12 +44,13 @@ class Tap(nn.Module):
         self.tape = tape
         self.index = index
 
-    def forward(self, inputs: Tensor) -> Tensor:
-        """Return what the layer itself returns, or a rectifier after it: a tap changes nothing else."""
+    def forward(self, inputs: Tensor, added: Tensor | None = None) -> Tensor:
+        """Return what the layer returns, or a rectifier after it or its sum with `added`: a tap changes nothing else."""
+        joined = Joined(self.rectifies or added is not None, added)
         output, self.tape.seen[self.index] = norm_with_statistics(
-            self.norm, inputs, self.tape.groups, native=self.native, rectify=self.rectifies
+            self.norm, inputs, self.tape.groups, native=self.native, joined=joined
         )
-        self.tape.rectified = output if self.rectifies else None
+        self.tape.rectified = output if joined.rectify else None
         return output
 
 
@@ -104,6 +107,9 @@ class TappedTeacher(nn.Module):
         _narrow(self.network, self.precision)
         if self.precision.native:
             _rectify_at_once(self.network, self.tape, shape)
+            with torch.no_grad():
+                join_sums(self.network, Tap, Rectifier, _noise(self.network, shape))
+            self.tape.seen = {}
         self.layer_names = tuple(taps)
         self.order = [tap.index for tap in taps.values()]
         self._aim([tap.norm for tap in taps.values()])
@@ -189,8 +195,7 @@ def _rectify_at_once(network: nn.Module, tape: Tape, shape: tuple[int, int, int]
 
     They would where something else takes what a tap gives as well.
     """
-    like = next(network.parameters())
-    noise = torch.randn(2, *shape, generator=torch.Generator().manual_seed(0), dtype=like.dtype).to(like.device)
+    noise = _noise(network, shape)
     rectifiers = [part for part in network.modules() if type(part) is nn.ReLU and not has_hooks(part)]
     with torch.no_grad():
         taps, before = _before_rectifiers(network, rectifiers, noise)
@@ -203,6 +208,12 @@ def _rectify_at_once(network: nn.Module, tape: Tape, shape: tuple[int, int, int]
             for tap in taps:
                 tap.rectifies = False
         tape.seen = {}
+
+
+def _noise(network: nn.Module, shape: tuple[int, int, int]) -> Tensor:
+    """Return two images of noise."""
+    like = next(network.parameters())
+    return torch.randn(2, *shape, generator=torch.Generator().manual_seed(0), dtype=like.dtype).to(like.device)
 
 
 def _before_rectifiers(network: nn.Module, rectifiers: Sequence[nn.Module], images: Tensor) -> tuple[list[Tap], Tensor]:

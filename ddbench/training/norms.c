@@ -256,10 +256,20 @@ static void of_group(const REAL *means, const REAL *variances, long count, long 
 /* How much room frozen norms need for values that images have of their own. */
 long frozen_room(long images, long channels) { return 2 * images * channels; }
 
-/* Images normed by the running moments, rectified; slope and offset (2, C) of that; and mean and biased variance (groups, C) of each of
-   equal groups of images. */
+/* slope * x + offset of one image, another one added, rectified. */
+static void affine_and(const REAL *image, job j, const REAL *slope, const REAL *offset, const REAL *added, REAL *to)
+{
+    for (long p = 0; p < j.height * j.width * j.channels; p += j.channels)
+        for (long c = 0; c < j.channels; c += LANES) {
+            vector normed = load(image + p + c) * load(slope + c) + load(offset + c);
+            store(to + p + c, rectified(normed + load(added + p + c), j.rectify));
+        }
+}
+
+/* Images normed by the running moments, with `added` where it is not null, rectified; slope and offset (2, C) of that; and mean and biased
+   variance (groups, C) of each of equal groups of images. */
 void frozen_forward(const REAL *images, const REAL *weight, const REAL *bias, const REAL *running, const REAL *spread, double eps,
-                    REAL *outputs, REAL *slope, REAL *mean, REAL *variance, const long *shape, int rectify, long groups, REAL *own,
+                    const REAL *added, REAL *outputs, REAL *slope, REAL *mean, REAL *variance, const long *shape, int rectify, long groups, REAL *own,
                     int threads)
 {
     job j = job_of(shape, rectify, 0);
@@ -273,16 +283,21 @@ void frozen_forward(const REAL *images, const REAL *weight, const REAL *bias, co
     for (long n = 0; n < j.images; n++) {
         const REAL *image = images + n * pixels;
         moments(image, j, means + n * j.channels, variances + n * j.channels);
-        affine(image, j, slope, offset, outputs + n * pixels);
+        if (added)
+            affine_and(image, j, slope, offset, added + n * pixels, outputs + n * pixels);
+        else
+            affine(image, j, slope, offset, outputs + n * pixels);
     }
     for (long g = 0; g < groups; g++)
         of_group(means + g * together * j.channels, variances + g * together * j.channels, together, j.channels, mean + g * j.channels,
                  variance + g * j.channels);
 }
 
-/* Gradients of the images: slope times that of the outputs, and of their groups' moments, (g_mean + 2 g_variance (x - mean)) / n. */
+/* Gradients of the images: slope times that of the outputs, and of their groups' moments, (g_mean + 2 g_variance (x - mean)) / n. Where
+   something was added, `outputs` are what came of it and `passed` is its gradient. */
 void frozen_backward(const REAL *images, const REAL *gradients, const REAL *slope, const REAL *mean, const REAL *of_mean,
-                     const REAL *of_variance, REAL *to, const long *shape, int rectify, long groups, REAL *own, int threads)
+                     const REAL *of_variance, const REAL *outputs, REAL *passed, REAL *to, const long *shape, int rectify, long groups,
+                     REAL *own, int threads)
 {
     job j = job_of(shape, rectify, 0);
     long pixels = j.height * j.width * j.channels, together = j.images / groups;
@@ -298,7 +313,8 @@ void frozen_backward(const REAL *images, const REAL *gradients, const REAL *slop
         for (long p = n * pixels; p < (n + 1) * pixels; p += j.channels)
             for (long c = 0; c < j.channels; c += LANES) {
                 vector x = load(images + p + c), by = load(slope + c), g = load(gradients + p + c);
-                if (j.rectify) g = where_above(x * by + load(offset + c), g);
+                if (j.rectify) g = where_above(outputs ? load(outputs + p + c) : x * by + load(offset + c), g);
+                if (passed) store(passed + p + c, g);
                 store(to + p + c, by * g + (load(a + c) * x + load(l + c)));
             }
     }

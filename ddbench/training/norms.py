@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from ddbench.training.native import REALS, fits, library
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
 
 SOURCE = Path(__file__).with_suffix(".c")
 
@@ -37,6 +38,19 @@ class After(NamedTuple):
         count, channels, height, width = images.shape
         sides = (height // 2, width // 2) if self.halve else (height, width)
         return torch.empty((count, channels, *sides), dtype=images.dtype, memory_format=torch.channels_last)
+
+
+class Joined(NamedTuple):
+    """What a frozen norm does at once with what it gives."""
+
+    rectify: bool = False
+    added: Tensor | None = None
+    """(N, C, H, W), in the layout and dtype of its images, added before that."""
+
+    def plainly(self, normed: Tensor) -> Tensor:
+        """Return the same by torch's own functions."""
+        found = normed if self.added is None else normed + self.added
+        return F.relu(found) if self.rectify else found
 
 
 def suits(images: Tensor, weight: Tensor) -> bool:
@@ -72,8 +86,8 @@ def native_norms(dtype: torch.dtype) -> ctypes.CDLL:
         "batch_forward": [*[pointer] * 5, number, number, number],
         "batch_sums": [*[pointer] * 8, number, number, number],
         "batch_backward": [*[pointer] * 9, number, number, number],
-        "frozen_forward": [*[pointer] * 5, ctypes.c_double, *[pointer] * 5, number, long, pointer, number],
-        "frozen_backward": [*[pointer] * 8, number, long, pointer, number],
+        "frozen_forward": [*[pointer] * 5, ctypes.c_double, *[pointer] * 6, number, long, pointer, number],
+        "frozen_backward": [*[pointer] * 10, number, long, pointer, number],
     }
     for name, types in takes.items():
         function = getattr(native, name)
@@ -83,9 +97,7 @@ def native_norms(dtype: torch.dtype) -> ctypes.CDLL:
     return native
 
 
-def frozen(
-    images: Tensor, norm: nn.BatchNorm2d, groups: int, *, rectify: bool = False
-) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:
+def frozen(images: Tensor, norm: nn.BatchNorm2d, groups: int, joined: Joined) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:
     """Return what a frozen batch norm gives, (N, C, H, W) in channels-last; its slope and offset, (2, C); and the input's moments.
 
     These are mean and biased variance, (G, C) each, of each of G equal groups of images.
@@ -94,7 +106,7 @@ def frozen(
         images: float32 or float64 (N, C, H, W), as `suits` has them.
         norm: The layer: affine, with running statistics.
         groups: G
-        rectify: Whether what is returned first is rectified.
+        joined: What is done with what is returned first.
 
     Raises:
         ValueError: The images are no equal groups.
@@ -112,9 +124,10 @@ def frozen(
         images.data_ptr(),
         *(tensor.data_ptr() for tensor in given),
         norm.eps,
+        None if joined.added is None else joined.added.data_ptr(),
         *(tensor.data_ptr() for tensor in (outputs, affine, mean, variance)),
         shape_of(images),
-        int(rectify),
+        int(joined.rectify),
         groups,
         own.data_ptr(),
         torch.get_num_threads(),
@@ -122,31 +135,35 @@ def frozen(
     return outputs, affine, (mean, variance)
 
 
-def frozen_gradient(images: Tensor, affine: Tensor, mean: Tensor, gradients: Sequence[Tensor], *, rectify: bool = False) -> Tensor:
-    """Return the gradient of the images, (N, C, H, W) in channels-last.
+def frozen_gradient(
+    kept: tuple[Tensor, Tensor, Tensor], gradients: Sequence[Tensor], *, rectify: bool = False, outputs: Tensor | None = None
+) -> tuple[Tensor, Tensor | None]:
+    """Return the gradient of the images, and that of what was added, if anything was: (N, C, H, W) each, in channels-last.
 
     Args:
-        images: As `suits` has them.
-        affine: Slope and offset, (2, C).
-        mean: Of each group, (G, C).
+        kept: The images, as `suits` has them; slope and offset, (2, C); and the mean of each group, (G, C).
         gradients: Of what the norm gave, in any layout, and of each group's mean and variance, (G, C).
         rectify: Whether what it gave was rectified.
+        outputs: What it gave, where something was added.
     """
-    outer, *of_moments = gradients
+    (images, affine, mean), (outer, *of_moments) = kept, gradients
     outer = outer.contiguous(memory_format=torch.channels_last)
     of_mean, of_variance = (values.contiguous() for values in of_moments)
     found = torch.empty_like(images, memory_format=torch.channels_last)
+    passed = None if outputs is None else torch.empty_like(found)
     native = native_norms(images.dtype)
     own = images.new_empty(native.frozen_room(*mean.shape))
     native.frozen_backward(
-        *(tensor.data_ptr() for tensor in (images, outer, affine, mean, of_mean, of_variance, found)),
+        *(tensor.data_ptr() for tensor in (images, outer, affine, mean, of_mean, of_variance)),
+        *(None if tensor is None else tensor.data_ptr() for tensor in (outputs, passed)),
+        found.data_ptr(),
         shape_of(images),
         int(rectify),
         len(mean),
         own.data_ptr(),
         torch.get_num_threads(),
     )
-    return found
+    return found, passed
 
 
 def rooms(images: Tensor) -> tuple[Tensor, int]:

@@ -6,12 +6,13 @@ import torch
 from ddbench.kit import Segments, group_statistics, segment_norms, statistics
 from ddbench.kit.statistics import norm_with_statistics
 from ddbench.training import native
+from ddbench.training.norms import Joined
 
 SIZES = [3, 1, 5]
 
 
-def drawn(*shape: int, dtype: torch.dtype = torch.float64) -> torch.Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64).to(dtype)
+def drawn(*shape: int, dtype: torch.dtype = torch.float64, seed: int = 0) -> torch.Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype)
 
 
 @pytest.mark.parametrize("groups", [1, 3])
@@ -61,23 +62,26 @@ def frozen_norm(channels: int, dtype: torch.dtype = torch.float64) -> torch.nn.B
 @pytest.mark.skipif(native.compiler() is None, reason="this machine has no C compiler")
 @pytest.mark.parametrize("groups", [1, 3])
 @pytest.mark.parametrize("rectify", [False, True])
-def test_a_norm_by_kernels_of_ours_is_the_norm_and_the_statistics(groups, rectify, monkeypatch):
+@pytest.mark.parametrize("shortcut", [None, torch.channels_last, torch.contiguous_format])
+def test_a_norm_by_kernels_of_ours_is_the_norm_and_the_statistics(shortcut, groups, rectify, monkeypatch):
     taken = []
     frozen = statistics.norms.frozen
     monkeypatch.setattr(statistics.norms, "frozen", lambda *of, **how: taken.append(1) or frozen(*of, **how))
-    inputs, norm = drawn(6, 8, 3, 2).contiguous(memory_format=torch.channels_last).requires_grad_(), frozen_norm(8)
+    norm, inputs = frozen_norm(8), [drawn(6, 8, 3, 2).contiguous(memory_format=torch.channels_last).requires_grad_()]
+    if shortcut is not None:
+        inputs.append(drawn(6, 8, 3, 2, seed=5).contiguous(memory_format=shortcut).requires_grad_())
 
-    def joined(x, *, ours):
-        output, told = norm_with_statistics(norm, x, groups, native=ours, rectify=rectify)
+    def joined(x, added=None, *, ours):
+        output, told = norm_with_statistics(norm, x, groups, native=ours, joined=Joined(rectify, added))
         return output, *told
 
-    assert bool((joined(inputs, ours=True)[0] < 0).any()) != rectify
-    assert torch.autograd.gradcheck(lambda x: joined(x, ours=True), (inputs,))
-    upstream = [drawn(*part.shape) for part in joined(inputs, ours=False)]
+    assert bool((joined(*inputs, ours=True)[0] < 0).any()) != rectify
+    assert torch.autograd.gradcheck(lambda *x: joined(*x, ours=True), inputs)
+    upstream = [drawn(*part.shape) for part in joined(*inputs, ours=False)]
     gradients = []
     for ours in (True, False):
         taken.clear()
-        found = joined(inputs, ours=ours)
+        found = joined(*inputs, ours=ours)
         assert len(taken) == ours
         gradients.append((*found, *torch.autograd.grad(found, inputs, upstream)))
     for mine, theirs in zip(*gradients, strict=True):
@@ -98,12 +102,24 @@ def test_kernels_of_ours_take_statistics_of_any_stride_and_dtype_and_keep_nan():
     norm.running_mean, norm.running_var = drawn(32)[::2], norm.running_var.float()
     norm.weight = torch.nn.Parameter(drawn(32)[::2], requires_grad=False)
     inputs[0, 0, 0, 0] = torch.nan
-    found, _ = norm_with_statistics(norm, inputs, 2, native=True, rectify=True)
+    found, _ = norm_with_statistics(norm, inputs, 2, native=True, joined=Joined(rectify=True))
     shape = (1, -1, 1, 1)
     slope = norm.weight / torch.sqrt(norm.running_var.double() + norm.eps)
     expected = ((inputs - norm.running_mean.view(shape)) * slope.view(shape) + norm.bias.view(shape)).relu()
     torch.testing.assert_close(found, expected, atol=1e-10, rtol=1e-10, equal_nan=True)
     assert bool(found[0, 0, 0, 0].isnan())
+
+
+@pytest.mark.skipif(native.compiler() is None, reason="this machine has no C compiler")
+def test_what_is_added_may_have_another_shape():
+    norm, inputs = frozen_norm(16), drawn(4, 16, 3, 2).contiguous(memory_format=torch.channels_last).requires_grad_()
+    added = drawn(1, 16, 1, 1).requires_grad_()
+    found, expected = (
+        (norm_with_statistics(norm, inputs, 2, native=ours, joined=Joined(True, added))[0]) for ours in (True, False)
+    )
+    assert torch.allclose(found, expected, atol=1e-12)
+    for one, other in zip(*(torch.autograd.grad(out.square().sum(), (inputs, added)) for out in (found, expected)), strict=True):
+        assert torch.allclose(one, other, atol=1e-12)
 
 
 def test_a_norm_without_bias_is_left_to_torch():

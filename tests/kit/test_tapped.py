@@ -5,12 +5,14 @@ import gc
 import pytest
 import timm
 import torch
+import torchvision
 from plain.recover import Hooked
 from torch import nn
 
 from ddbench import Precision
 from ddbench.errors import BadRequest
-from ddbench.kit import TappedTeacher, tapped_teacher
+from ddbench.kit import TappedTeacher, tapped, tapped_teacher
+from ddbench.kit.residual import join_sums
 from ddbench.kit.tapped import Tap
 from ddbench.training import native
 
@@ -196,24 +198,36 @@ def told(network, images, precision):
     return rectifying, (logits, norms, gradient)
 
 
+@pytest.fixture
+def sums(monkeypatch):
+    """How many sums each network's taps have taken."""
+    counts = []
+    monkeypatch.setattr(tapped, "join_sums", lambda *given: counts.append(join_sums(*given)))
+    return counts
+
+
 @natively
 @pytest.mark.parametrize(("wired", "expected"), [("usual", ["norm"]), ("twice", [])])
-def test_a_norm_rectifies_at_once_where_nothing_else_takes_what_it_gives(wired, expected):
+def test_a_norm_rectifies_at_once_where_nothing_else_takes_what_it_gives(wired, expected, sums):
     network, images = odd_norms(Block(wired)), drawn(6)
     rectifying, found = told(network, images, NATIVE)
     assert rectifying == expected
+    assert sums == [1]
     plainly, exact = told(network, images, Precision())
     assert plainly == []
+    assert sums == [1]  # torch's layers stay as they are
     for one, other in zip(found, exact, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-10)
 
 
 @natively
-def test_a_resnets_norms_rectify_at_once_and_its_gradients_stay():
-    network = odd_norms(timm.create_model("resnet18", num_classes=4))
+@pytest.mark.parametrize("made", [timm.create_model, torchvision.models.get_model], ids=["timm", "torchvision"])
+def test_a_resnets_norms_rectify_and_add_at_once_and_its_gradients_stay(made, sums):
+    network = odd_norms(made("resnet18", num_classes=4))
     images = drawn(4, 32)
     rectifying, found = told(network, images, NATIVE)
     assert rectifying == ["bn1", *(f"layer{stage}.{block}.bn1" for stage in range(1, 5) for block in range(2))]
+    assert sums == [8]
     for one, other in zip(found, told(network, images, Precision())[1], strict=True):
         torch.testing.assert_close(one, other, rtol=1e-8, atol=1e-8)
 
