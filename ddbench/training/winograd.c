@@ -239,12 +239,40 @@ static void give_output(const REAL *from, long apart, const REAL *bias, grid g, 
     }
 }
 
+/* Lines of the cache that are asked of memory one by one while something else is multiplied: waited for, pixels of 64 channels take
+   half as long as their multiplications. */
+typedef struct {
+    const char *next;
+    long lines;
+} ahead;
+
+/* The pixels of all rows that `tiles` tiles from `start` are of, and of `below` rows more. */
+static ahead ahead_of(const REAL *images, grid g, long channels, long start, long tiles, long below)
+{
+    long total = g.images * g.down * g.across, image, row, column;
+    if (start >= total) return (ahead){(const char *)images, 0};
+    place_of(g, start, &image, &row, &column);
+    const REAL *from = images + (image * g.height + row) * g.width * channels;
+    place_of(g, start + tiles < total ? start + tiles - 1 : total - 1, &image, &row, &column);
+    long rows = row + 4 + below < g.height ? row + 4 + below : g.height;
+    return (ahead){(const char *)from, (images + (image * g.height + rows) * g.width * channels - from) / APART};
+}
+
+/* Always inlined: gcc takes a function that does nothing else for one that does nothing. */
+static inline __attribute__((always_inline)) void ask(ahead *a)
+{
+    long more = a->lines > 0;
+    __builtin_prefetch(a->next, 0, 2);
+    a->next += 64 * more, a->lines -= more;
+}
+
 /* ROWS or fewer rows of (rows, depth) times one panel (depth, PANEL), where `depth` counts words. */
 #define MULTIPLY(rows)                                                                                 \
     do {                                                                                               \
         vector sums[rows][2];                                                                          \
         for (int r = 0; r < rows; r++) sums[r][0] = sums[r][1] = (vector){0};                          \
         for (long d = 0; d < depth; d++) {                                                             \
+            if (asks) ask(&meanwhile);                                                                 \
             vector first = load(panel + d * PANEL), second = load(panel + d * PANEL + LANES);          \
             _Pragma("GCC unroll 12") for (int r = 0; r < rows; r++) {                                  \
                 REAL factor = left[r * along + d * onward];                                            \
@@ -259,14 +287,27 @@ static void give_output(const REAL *from, long apart, const REAL *bias, grid g, 
         }                                                                                              \
     } while (0)
 
-/* (rows, depth) times a panel (depth, PANEL), set or added to (rows, PANEL) of rows `width` wide. `left` has rows `along` apart and
-   depth `onward` apart. */
-static void product(const REAL *left, long along, long onward, long rows, long depth, const REAL *panel, REAL *to, long width, int add)
+static inline __attribute__((always_inline)) ahead product_of(const REAL *left, long along, long onward, long rows, long depth,
+                                                              const REAL *panel, REAL *to, long width, int add, ahead meanwhile, int asks)
 {
     long row = 0;
     for (; row + ROWS <= rows; row += ROWS, left += ROWS * along, to += ROWS * width) MULTIPLY(ROWS);
     for (; row + ROWS / 2 <= rows; row += ROWS / 2, left += ROWS / 2 * along, to += ROWS / 2 * width) MULTIPLY(ROWS / 2);
     for (; row < rows; row++, left += along, to += width) MULTIPLY(1);
+    return meanwhile;
+}
+
+/* (rows, depth) times a panel (depth, PANEL), set or added to (rows, PANEL) of rows `width` wide. `left` has rows `along` apart and
+   depth `onward` apart. */
+static void product(const REAL *left, long along, long onward, long rows, long depth, const REAL *panel, REAL *to, long width, int add)
+{
+    product_of(left, along, onward, rows, depth, panel, to, width, add, (ahead){0, 0}, 0);
+}
+
+/* The same, set, of a `left` without gaps, while lines of the cache are asked for; what is left of them. */
+static ahead product_asking(const REAL *left, long rows, long depth, const REAL *panel, REAL *to, long width, ahead meanwhile)
+{
+    return product_of(left, depth, 1, rows, depth, panel, to, width, 0, meanwhile, 1);
 }
 
 /* The kernels between summed channel `s` and LANES made ones from `made` to their values at the points. */
@@ -327,9 +368,10 @@ void winograd_convolve(const REAL *images, const REAL *kernels, const REAL *bias
             long tiles = total - start < at_once ? total - start : at_once;
             REAL *mine = values + omp_get_thread_num() * winograd_room(at_once, sums, of), *made = mine + POINTS * apart;
             for (long tile = 0; tile < tiles; tile++) take_tile(images, g, sums, start + tile, mine + tile * depth, apart);
+            ahead next[2] = {ahead_of(outputs, g, of, start, tiles, 0), ahead_of(images, g, sums, start + threads * at_once, at_once, 1)};
             for (long item = 0; item < POINTS * panels; item++)
-                product(mine + item / panels * apart, depth, 1, tiles, depth, kernels + item * depth * PANEL,
-                        made + item / panels * apart_out + item % panels * PANEL, of, 0);
+                next[item % 2] = product_asking(mine + item / panels * apart, tiles, depth, kernels + item * depth * PANEL,
+                                                made + item / panels * apart_out + item % panels * PANEL, of, next[item % 2]);
             for (long tile = 0; tile < tiles; tile++) give_output(made + tile * of, apart_out, bias, g, of, start + tile, outputs);
         }
         return;
