@@ -1,7 +1,7 @@
 """Helper processes on this machine: they make cells from the plan's end while the caller makes them from its beginning.
 
 They meet through the store alone. A key that one process holds is left to it, so nothing is made twice; a helper that dies loses
-only what it was making. Where nothing stands against it a helper is a fork of the process, which is at work at once; elsewhere a
+only what it was making. Where nothing stands against it a helper is a copy of the process, which is at work at once; elsewhere a
 fresh interpreter that is told its work as JSON and needs some seconds, so that a notebook or a script may start one as well.
 """
 
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import multiprocessing
 import os
 import signal
 import subprocess
@@ -17,47 +16,43 @@ import sys
 import threading
 import warnings
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import psutil
 
 from ddbench.heap import collect_seldom
 
 if TYPE_CHECKING:
-    from multiprocessing.process import BaseProcess
-
     from ddbench.planning import Plan
     from ddbench.workspace import Workspace
 
 END_S = 10.0
 """How long a helper that was asked to end may take before it is made to."""
 
-
-class Helper(Protocol):
-    """A process that helps."""
-
-    def end(self) -> None:
-        """Ask it to end, and see that it does."""
-        ...
+ENDING = {signal.SIGINT, signal.SIGTERM}
+"""What asks a process to end."""
 
 
 @contextlib.contextmanager
-def helping(planned: Plan, workspace: Workspace, *, count: int) -> Iterator[list[Helper]]:
+def helping(planned: Plan, workspace: Workspace, *, count: int) -> Iterator[list[psutil.Process]]:
     """Run `count` helper processes, each with the threads of the plan, while the block runs; they end with it."""
-    start = _forked if may_fork(planned) else _started
-    helpers: list[Helper] = []
+    start = _copied if may_copy(planned) else _started
+    helpers: list[psutil.Process] = []
     try:
-        helpers += [start(planned, workspace) for _ in range(count)]
+        for _ in range(count):
+            helpers.append(start(planned, workspace))  # noqa: PERF401 - those before one that cannot start are to be ended
         yield helpers
     finally:
-        for helper in helpers:
-            helper.end()
+        _end(helpers)
 
 
-def may_fork(planned: Plan) -> bool:
-    """Return whether helpers may be forks of this process: what they need of it must work in a copy that has one thread.
+def may_copy(planned: Plan) -> bool:
+    """Return whether helpers may be copies of this process, of which only the calling thread goes on.
 
-    So OpenMP's other threads must not be called for, torch must have no accelerator whose threads it would miss, and no thread
-    but one that draws progress may hold what the copy would wait for.
+    It may not where they would call for OpenMP's other threads, nor where an accelerator's are missed, nor where another thread of
+    Python's may hold what a copy would wait for. One that draws progress may: a copy says nothing, so it never waits for it.
+    Threads that Python does not know of are not looked for.
     """
     import torch
 
@@ -67,69 +62,79 @@ def may_fork(planned: Plan) -> bool:
     return threading.current_thread() is threading.main_thread() and all(type(one).__module__ == "rich.live" for one in others)
 
 
-@dataclass
-class Forked:
-    """A helper that is a copy of this process."""
-
-    process: BaseProcess
-
-    def end(self) -> None:
-        """Ask it to end, and see that it does."""
-        self.process.terminate()
-        self.process.join(END_S)
-        if self.process.is_alive():
-            self.process.kill()
-            self.process.join()
+def _end(helpers: list[psutil.Process]) -> None:
+    """Ask helpers to end, and see that they do."""
+    for helper in helpers:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            helper.terminate()
+    _, deaf = psutil.wait_procs(helpers, timeout=END_S)
+    for helper in deaf:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            helper.kill()
+    psutil.wait_procs(deaf)
 
 
-@dataclass
-class Started:
-    """A helper that is an interpreter of its own."""
-
-    process: subprocess.Popen[str]
-
-    def end(self) -> None:
-        """Ask it to end, and see that it does."""
-        self.process.terminate()
-        try:
-            self.process.wait(END_S)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+def _copied(planned: Plan, workspace: Workspace) -> psutil.Process:
+    parent = os.getpid()
+    asked = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)  # whoever asks meanwhile is heard afterwards
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # Python warns of any other thread, OpenMP's idle ones among them
+            pid = os.fork()
+        if pid == 0:
+            _copy(planned, workspace, parent)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, asked)
+    return psutil.Process(pid)
 
 
-def _forked(planned: Plan, workspace: Workspace) -> Forked:
-    process = multiprocessing.get_context("fork").Process(target=_copy, args=(planned, workspace, os.getpid()), daemon=True)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # Python warns of any other thread, OpenMP's idle ones among them
-        process.start()
-    return Forked(process)
-
-
-def _started(planned: Plan, workspace: Workspace) -> Started:
+def _started(planned: Plan, workspace: Workspace) -> psutil.Process:
     same = {"request": asdict(planned.request), "place": planned.place.to_json(), "settings": workspace.settings.to_json()}
     task = json.dumps({**same, "parent": os.getpid()}, default=str)
     environment = {**os.environ, "OMP_NUM_THREADS": str(planned.threads)}
     command = [sys.executable, "-m", "ddbench.executors.helping"]
-    helper = subprocess.Popen(  # noqa: S603 - our own module in our own interpreter
+    helper = psutil.Popen(
         command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, text=True
     )
     if helper.stdin is not None:
         with contextlib.suppress(BrokenPipeError), helper.stdin:
             helper.stdin.write(task)
-    return Started(helper)
+    return helper
 
 
-def _copy(planned: Plan, workspace: Workspace, parent: int) -> None:
-    """Help in a copy of the process, which says nothing and ends when it is asked to."""
-    from ddbench.progress import Silent
+def _copy(planned: Plan, workspace: Workspace, parent: int) -> NoReturn:
+    """Help in a copy of the process, and end it, whatever happens."""
+    try:
+        _be_alone()
+        from ddbench.progress import Silent
 
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        _help(planned, replace(workspace, reporter=Silent()), parent)
+    finally:
+        os._exit(0)
+
+
+def _be_alone() -> None:
+    """Say nothing, end at once when asked to, draw numbers of its own, and call for no thread: there is none but this."""
+    import numpy as np
+    import torch
+
     nowhere = os.open(os.devnull, os.O_RDWR)
     for descriptor in range(3):
         os.dup2(nowhere, descriptor)
-    with contextlib.suppress(KeyboardInterrupt):
-        _help(planned, replace(workspace, reporter=Silent()), parent)
+    silent = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115 - as long as the process
+    for name in ("stdout", "stderr", "__stdout__", "__stderr__"):
+        setattr(sys, name, silent)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the caller too, which ends this
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
+    np.random.seed()  # noqa: NPY002 - methods may draw from the global generator, which would draw the same here
+    torch.set_num_threads = _only_one
+
+
+def _only_one(nthreads: int) -> None:
+    """Stand for `torch.set_num_threads` in a copy: what began with more threads is left to the caller."""
+    if nthreads != 1:
+        raise RuntimeError(f"a helper that is a copy of its process has one thread, asked for {nthreads}")
 
 
 def _help(planned: Plan, workspace: Workspace, parent: int) -> None:

@@ -162,8 +162,8 @@ class _NativeNorm(torch.autograd.Function):
         rectify: bool,  # noqa: FBT001
         added: Tensor | None,
     ) -> tuple[Tensor, ...]:
-        shown = None if added is None else added.contiguous(memory_format=torch.channels_last)
-        output, affine, (mean, var) = norms.frozen(inputs, norm, groups, Joined(rectify, shown))
+        laid_out = None if added is None else added.contiguous(memory_format=torch.channels_last)
+        output, affine, (mean, var) = norms.frozen(inputs, norm, groups, Joined(rectify, laid_out))
         ctx.rectify = rectify
         ctx.save_for_backward(inputs, affine, mean, None if added is None else output)
         return output, mean, var

@@ -50,7 +50,7 @@ class Tap(nn.Module):
         output, self.tape.seen[self.index] = norm_with_statistics(
             self.norm, inputs, self.tape.groups, native=self.native, joined=joined
         )
-        self.tape.rectified = output if joined.rectify else None
+        self.tape.rectified = output if self.rectifies and added is None else None
         return output
 
 
@@ -107,8 +107,7 @@ class TappedTeacher(nn.Module):
         _narrow(self.network, self.precision)
         if self.precision.native:
             _rectify_at_once(self.network, self.tape, shape)
-            with torch.no_grad():
-                join_sums(self.network, Tap, Rectifier, _noise(self.network, shape))
+            join_sums(self.network, Tap, Rectifier, lambda: _told(self.network, self.tape, shape))
             self.tape.seen = {}
         self.layer_names = tuple(taps)
         self.order = [tap.index for tap in taps.values()]
@@ -136,7 +135,7 @@ class TappedTeacher(nn.Module):
         with autocast(self.precision, views.device):
             logits = self.network(views.contiguous(memory_format=memory_format(self.precision)))
         seen = [self.tape.seen[index] for index in self.order]
-        self.tape.seen = {}
+        self.tape.seen, self.tape.rectified = {}, None
         statistics = torch.cat([*(mean for mean, _ in seen), *(var for _, var in seen)], dim=1)
         norms = segment_norms(statistics - self.targets, Segments(self.of_channel, self.channels))
         return logits.to(views.dtype), norms.view(groups, 2, len(self.order))
@@ -207,7 +206,18 @@ def _rectify_at_once(network: nn.Module, tape: Tape, shape: tuple[int, int, int]
         if not torch.equal(network(noise), before):
             for tap in taps:
                 tap.rectifies = False
-        tape.seen = {}
+        tape.seen, tape.rectified = {}, None
+
+
+def _told(network: nn.Module, tape: Tape, shape: tuple[int, int, int]) -> list[Tensor]:
+    """Return what a network answers to images of noise, what its taps see, and a gradient of both for the images."""
+    images = _noise(network, shape).contiguous(memory_format=torch.channels_last).requires_grad_()
+    with torch.enable_grad():
+        answers = network(images)
+        told = [answers, *(values for index in sorted(tape.seen) for values in tape.seen[index])]
+        (gradient,) = torch.autograd.grad(sum(values.square().sum() for values in told), images)
+    tape.rectified = None
+    return [*(values.detach() for values in told), gradient]
 
 
 def _noise(network: nn.Module, shape: tuple[int, int, int]) -> Tensor:

@@ -24,7 +24,7 @@ long norms_lanes(void) { return LANES; }
 /* How much room instance norms need for each thread. */
 long norms_room(long channels) { return 4 * channels; }
 
-/* Channels whose sums are in registers together. */
+/* Vectors of channels whose sums are in registers together. */
 #define TOGETHER 4
 
 /* A function of `c` and the number of vectors from there, for all channels. */
@@ -266,8 +266,8 @@ static void affine_and(const REAL *image, job j, const REAL *slope, const REAL *
         }
 }
 
-/* Images normed by the running moments, with `added` where it is not null, rectified; slope and offset (2, C) of that; and mean and biased
-   variance (groups, C) of each of equal groups of images. */
+/* Images normed by the running moments, with `added` where it is not null, rectified; slope and offset (2, C) of that; and mean and
+   biased variance (groups, C) of each of equal groups of images. */
 void frozen_forward(const REAL *images, const REAL *weight, const REAL *bias, const REAL *running, const REAL *spread, double eps,
                     const REAL *added, REAL *outputs, REAL *slope, REAL *mean, REAL *variance, const long *shape, int rectify, long groups, REAL *own,
                     int threads)

@@ -45,7 +45,7 @@ class Joined(NamedTuple):
 
     rectify: bool = False
     added: Tensor | None = None
-    """(N, C, H, W), in the layout and dtype of its images, added before that."""
+    """What is added before that; for `frozen` (N, C, H, W) in channels-last, of its images' dtype."""
 
     def plainly(self, normed: Tensor) -> Tensor:
         """Return the same by torch's own functions."""

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 import psutil
 import pytest
 import torch
+from rich.console import Console
+from rich.progress import Progress
 
 import ddbench
 from ddbench import planning
@@ -59,7 +63,7 @@ def test_cells_made_side_by_side_are_those_made_one_after_another(monkeypatch, t
 @pytest.mark.parametrize("copies", [True, False], ids=["a copy", "an interpreter"])
 @pytest.mark.e2e
 def test_a_helper_makes_cells_by_itself_and_ends_with_the_block(copies, monkeypatch, tmp_path):
-    monkeypatch.setattr(helping, "may_fork", lambda planned: copies)
+    monkeypatch.setattr(helping, "may_copy", lambda planned: copies)
     store = Store(tmp_path / "store")
     planned = ddbench.plan("random", store=store.root, threads=1, **RUN)
     workspace = open_workspace(Settings(store.root, (), ()))
@@ -68,7 +72,7 @@ def test_a_helper_makes_cells_by_itself_and_ends_with_the_block(copies, monkeypa
             if len(store.record_keys()) == 6:
                 break
             time.sleep(0.1)
-        pids = [helper.process.pid for helper in helpers]
+        pids = [helper.pid for helper in helpers]
     assert len(store.record_keys()) == 6
     assert len(pids) == 1
     assert not any(psutil.pid_exists(pid) for pid in pids)
@@ -77,47 +81,132 @@ def test_a_helper_makes_cells_by_itself_and_ends_with_the_block(copies, monkeypa
 def test_helpers_are_copies_only_where_no_thread_could_be_missed(monkeypatch, tmp_path):
     one = ddbench.plan("random", store=tmp_path, threads=1, **RUN)
     several = ddbench.plan("random", store=tmp_path, threads=2, **RUN)
-    assert helping.may_fork(one) == (sys.platform == "linux" and not torch.accelerator.is_available())
-    assert not helping.may_fork(several)
+    drawing = Console(file=io.StringIO(), force_terminal=True)
+    with monkeypatch.context() as patch, Progress(console=drawing):
+        patch.setattr(threading, "enumerate", lambda: [threading.main_thread()])
+        assert helping.may_copy(one) == (sys.platform == "linux" and not torch.accelerator.is_available())
+        assert not helping.may_copy(several)
+        patch.setattr(torch.accelerator, "is_available", lambda: True)
+        assert not helping.may_copy(one)
     with ThreadPoolExecutor(1) as pool:
         pool.submit(int).result()
-        assert not helping.may_fork(one)
-    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
-    assert not helping.may_fork(one)
+        assert not helping.may_copy(one)
+        assert not pool.submit(helping.may_copy, one).result()
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="helpers are copies on Linux alone")
-@pytest.mark.e2e
-def test_a_copy_says_nothing_and_ends_when_it_is_asked_to_or_is_left_alone(tmp_path):
+def test_progress_does_not_stand_against_copies(monkeypatch, tmp_path):
+    one, before = ddbench.plan("random", store=tmp_path, threads=1, **RUN), threading.enumerate()
+    others = threading.enumerate
+    monkeypatch.setattr(threading, "enumerate", lambda: [thread for thread in others() if thread not in before])
+    with Progress(console=Console(file=io.StringIO(), force_terminal=True)):
+        assert len(threading.enumerate()) == 1
+        assert helping.may_copy(one) == (sys.platform == "linux" and not torch.accelerator.is_available())
+
+
+def in_a_process(lines, tmp_path):
+    """Return the words that lines print at the end of a process, in which `plan` and `workspace` are at hand."""
     script = f"""
-import os, signal, time, torch
+import os, random, sys, time, warnings
+import numpy, psutil, torch
 import ddbench
 from ddbench.executors import helping
 from ddbench.settings import Settings
 from ddbench.workspace import open_workspace
-torch.ones(400, 400) @ torch.ones(400, 400)
-planned = ddbench.plan("random", store={str(tmp_path)!r}, threads=1, **{RUN!r})
-workspace = open_workspace(Settings({str(tmp_path)!r}, (), ()))
-def talkative(*given):
+torch.set_num_threads(2)
+torch.ones(400, 400) @ torch.ones(400, 400)  # so that OpenMP has threads, which a copy has not
+planned = ddbench.plan("random", store={str(tmp_path / "store")!r}, threads=1, **{RUN!r})
+workspace = open_workspace(Settings({str(tmp_path / "store")!r}, (), ()))
+torch.set_num_threads(1)
+told = {str(tmp_path / "told")!r}
+"""
+    done = subprocess.run([sys.executable, "-c", script + lines], capture_output=True, text=True, timeout=120, check=True)
+    assert done.stderr == ""
+    return done.stdout.split()
+
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="helpers are copies on Linux alone")
+
+
+@linux
+@pytest.mark.e2e
+def test_a_copy_says_nothing_and_ends_when_it_is_asked_to_or_is_left_alone(tmp_path):
+    said = in_a_process(
+        """
+def talkative(planned, workspace, parent):
     print("a copy", flush=True)
-    while os.getppid() == given[2]:
+    warnings.warn("a copy")
+    os.system("echo a copy")
+    open(told, "w").close()
+    while os.getppid() == parent:
         time.sleep(0.05)
 helping._help = talkative
+def begun():
+    while not os.path.exists(told):
+        time.sleep(0.05)
+    os.remove(told)
 print("before", end=" ")
+with helping.helping(planned, workspace, count=2) as helpers:
+    begun()
+    print(*(helper.is_running() for helper in helpers), end=" ")
+print(*(helper.is_running() for helper in helpers), end=" ")
 with helping.helping(planned, workspace, count=1) as helpers:
-    process = helpers[0].process
-    time.sleep(0.5)
-    print(process.is_alive(), end=" ")
-print(process.exitcode == -signal.SIGTERM)
-with helping.helping(planned, workspace, count=1) as helpers:
-    print(helpers[0].process.pid, flush=True)
+    begun()
+    print(helpers[0].pid, flush=True)
     os._exit(0)
-"""
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=True)
-    said, pid = done.stdout.splitlines()
-    assert said == "before True True"
+""",
+        tmp_path,
+    )
+    assert said[:-1] == ["before", "True", "True", "False", "False"]
     for _ in range(100):
-        if not psutil.pid_exists(int(pid)):
+        if not psutil.pid_exists(int(said[-1])) or psutil.Process(int(said[-1])).status() == psutil.STATUS_ZOMBIE:
             break
         time.sleep(0.1)
-    assert not psutil.pid_exists(int(pid))
+    else:
+        pytest.fail("a copy goes on without its caller")
+
+
+@linux
+@pytest.mark.e2e
+def test_a_copy_leaves_what_began_with_more_threads_and_draws_numbers_of_its_own(tmp_path):
+    said = in_a_process(
+        """
+def look(planned, workspace, parent):
+    with open(told + str(os.getpid()), "w") as file:
+        torch.set_num_threads(1)
+        try:
+            torch.set_num_threads(2)
+        except RuntimeError as error:
+            print(error, "/", numpy.random.random(), random.random(), torch.get_num_threads(), file=file)
+helping._help = look
+with helping.helping(planned, workspace, count=2) as helpers:
+    for helper in helpers:
+        helper.wait()
+print(numpy.random.random(), random.random())
+print(*(open(told + str(helper.pid)).read() for helper in helpers))
+""",
+        tmp_path,
+    )
+    first, second = " ".join(said[2:]).replace("a helper that is a copy", "|").split("|")[1:]
+    assert first.startswith(" of its process has one thread, asked for 2 / ")
+    drawn = [said[:2], first.split("/")[1].split()[:2], second.split("/")[1].split()[:2]]
+    assert len({one for one, _ in drawn}) == len({other for _, other in drawn}) == 3
+    assert first.split()[-1] == second.split()[-1] == "1"
+
+
+@linux
+@pytest.mark.e2e
+def test_helpers_that_began_are_ended_where_a_later_one_cannot(monkeypatch, tmp_path):
+    planned = ddbench.plan("random", store=tmp_path, threads=1, **RUN)
+    begun, start = [], helping._started
+
+    def start_once(*given):
+        if begun:
+            raise OSError("no more processes")
+        begun.append(start(*given))
+        return begun[0]
+
+    monkeypatch.setattr(helping, "may_copy", lambda planned: False)
+    monkeypatch.setattr(helping, "_started", start_once)
+    with pytest.raises(OSError, match="no more"), helping.helping(planned, open_workspace(Settings(tmp_path, (), ())), count=2):
+        pass
+    assert not begun[0].is_running()

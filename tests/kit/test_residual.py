@@ -21,6 +21,7 @@ class Doubling(nn.Module):
 
     def forward(self, images: Tensor, added: Tensor | None = None) -> Tensor:
         self.joined += added is not None
+        self.seen = images.detach()
         return 2 * images if added is None else F.relu(2 * images + added * (2 if self.wrong else 1))
 
 
@@ -29,6 +30,8 @@ class Network(nn.Module):
         super().__init__()
         self.end, self.tap, self.first = end, tap or Doubling(), nn.Conv2d(1, 1, 1)
         self.relu = nn.ReLU(inplace=True)
+        with torch.no_grad():
+            self.first.weight.fill_(1.7), self.first.bias.fill_(-0.2)
 
     def forward(self, images: Tensor) -> Tensor:
         shortcut = self.first(images)
@@ -39,8 +42,12 @@ IMAGES = torch.randn(3, 1, 4, 4, generator=torch.Generator().manual_seed(0))
 
 
 def joined(network: nn.Module, images: Tensor = IMAGES) -> int:
-    with torch.no_grad():
-        return join_sums(network, Doubling, nn.ReLU, images)
+    def told() -> list[Tensor]:
+        given = images.clone().requires_grad_()
+        answers = network(given)
+        return [answers, network.tap.seen, *torch.autograd.grad(answers.square().sum(), given)]
+
+    return join_sums(network, Doubling, nn.ReLU, told)
 
 
 def in_place(self: Network, out: Tensor, shortcut: Tensor) -> Tensor:
@@ -78,6 +85,34 @@ def read_twice(self: Network, out: Tensor, shortcut: Tensor) -> Tensor:
     return self.relu(total.clone()) + total
 
 
+class Passing(torch.autograd.Function):
+    """Rounds, and lets gradients pass."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor) -> Tensor:
+        return values.round()
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        return grads[0]
+
+
+def gated(self: Network, out: Tensor, shortcut: Tensor) -> Tensor:
+    with torch.no_grad():
+        gate = torch.sigmoid(shortcut)
+    return self.relu(out + shortcut) * gate
+
+
+def called_twice(self: Network, out: Tensor, shortcut: Tensor) -> Tensor:
+    return self.relu(self.tap(out * 2) + out)
+
+
+def of_its_own(network: Network) -> Network:
+    forward = network.forward
+    network.forward = lambda images: forward(images) * 2
+    return network
+
+
 def with_hook(self: Network) -> Network:
     self.relu.register_forward_hook(lambda layer, given, found: found * 2)
     return self
@@ -95,16 +130,49 @@ LEFT = {
     "code that decides by what it sees": lambda: Network(
         lambda self, out, shortcut: self.relu(out + shortcut) if out.sum() > 0 else out
     ),
+    "gradients of its own": lambda: Network(lambda self, out, shortcut: Passing.apply(self.relu(out + shortcut))),
+    "a gate without gradients": lambda: Network(gated),
+    "a tap that is called twice": lambda: Network(called_twice),
+    "a forward of the instance": lambda: of_its_own(Network(JOINED["a sum"])),
     "answers that would change": lambda: Network(JOINED["a sum"], Doubling(wrong=True)),
 }
 
 
 @pytest.mark.parametrize("built", LEFT.values(), ids=LEFT)
 def test_other_sums_are_left_alone(built):
-    network = built()
-    before = network(IMAGES)
+    network, images = built(), IMAGES.clone().requires_grad_()
+    before = network(images)
+    (expected,) = torch.autograd.grad(before.square().sum(), images)
     assert joined(network) == 0
     network.tap.joined = 0
-    assert torch.equal(network(IMAGES), before)
+    after = network(images)
+    assert torch.equal(after, before)
+    assert torch.equal(torch.autograd.grad(after.square().sum(), images)[0], expected)
     assert network.tap.joined == 0
-    assert "forward" not in vars(network)
+    assert type(network) is Network
+
+
+class Outer(nn.Module):
+    """Code of its own around a block: it is not looked into."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.block = Network(JOINED["a sum in place"])
+        self.tap = self.block.tap
+
+    def forward(self, images: Tensor) -> Tensor:
+        if images.sum() > 0:  # which no trace could follow
+            images = images * 2
+        return Passing.apply(self.block(images))
+
+
+def test_code_around_a_block_stays():
+    network, images = Outer(), IMAGES.clone().requires_grad_()
+    before = network(images)
+    (expected,) = torch.autograd.grad(before.square().sum(), images)
+    assert joined(network) == 1
+    after = network(images)
+    assert torch.equal(after, before)
+    assert torch.allclose(torch.autograd.grad(after.square().sum(), images)[0], expected)
+    assert type(network) is Outer
+    assert type(network.block).__name__ == "Network"
