@@ -200,4 +200,4 @@ def write_preview(images: Tensor, labels: Tensor, path: Path) -> None:
             canvas[r, c, :, :-1, :-1] = image.expand(3, -1, -1)
     grid = canvas.permute(0, 3, 1, 4, 2).reshape(len(rows) * canvas.shape[3], -1, 3)
     picture = Image.fromarray(grid.numpy())
-    picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST).save(path, optimize=True)
+    picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST).save(path)
