@@ -23,7 +23,7 @@ from ddbench.training import batch_norm, few_channels, norms, winograd
 from ddbench.training.batch_norm import followed
 from ddbench.training.few_channels import Window
 from ddbench.training.instance_norm import normed
-from ddbench.training.native import REALS, of_weight
+from ddbench.training.native import REALS, layout_of, of_weight
 from ddbench.training.norms import After
 from ddbench.training.thinning import thinned
 from ddbench.training.winograd import convolved
@@ -106,7 +106,7 @@ class Winograd(nn.Conv2d):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return float (N, K, H, W): the convolution."""
-        layout = torch.channels_last if images.is_contiguous(memory_format=torch.channels_last) else torch.contiguous_format
+        layout = layout_of(images)
         if images.device.type != "cpu" or not winograd.suits(images, self.weight):
             tiny = self.weight.requires_grad and images.shape[-2] * images.shape[-1] <= FEW_PIXELS
             return super().forward(images.contiguous()).contiguous(memory_format=layout) if tiny else super().forward(images)

@@ -43,6 +43,11 @@ def fits(images: Tensor, weight: Tensor) -> bool:
     return known and images.ndim == 4 and len(images) > 0 and images.is_contiguous(memory_format=torch.channels_last)
 
 
+def layout_of(images: Tensor) -> torch.memory_format:
+    """Return the layout of images: channels-last, or else the usual one."""
+    return torch.channels_last if images.is_contiguous(memory_format=torch.channels_last) else torch.contiguous_format
+
+
 def asked(ctx: Any, tensors: Sequence[bool]) -> list[bool]:
     """Return for each input of a function, in its backward pass, whether its gradient is asked for there and then.
 

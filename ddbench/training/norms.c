@@ -269,8 +269,8 @@ static void affine_and(const REAL *image, job j, const REAL *slope, const REAL *
 /* Images normed by the running moments, with `added` where it is not null, rectified; slope and offset (2, C) of that; and mean and
    biased variance (groups, C) of each of equal groups of images. */
 void frozen_forward(const REAL *images, const REAL *weight, const REAL *bias, const REAL *running, const REAL *spread, double eps,
-                    const REAL *added, REAL *outputs, REAL *slope, REAL *mean, REAL *variance, const long *shape, int rectify, long groups, REAL *own,
-                    int threads)
+                    const REAL *added, REAL *outputs, REAL *slope, REAL *mean, REAL *variance, const long *shape, int rectify,
+                    long groups, REAL *own, int threads)
 {
     job j = job_of(shape, rectify, 0);
     long pixels = j.height * j.width * j.channels, together = j.images / groups;

@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ddbench.training.native import layout_of
+
 
 def thinned(images: Tensor, strides: tuple[int, int]) -> Tensor:
     """Return bf16 (N, C, H', W'), in the layout of the images: one pixel of each `strides`, down and across.
@@ -23,15 +25,11 @@ def thinned(images: Tensor, strides: tuple[int, int]) -> Tensor:
     return found
 
 
-def _layout(images: Tensor) -> torch.memory_format:
-    return torch.channels_last if images.is_contiguous(memory_format=torch.channels_last) else torch.contiguous_format
-
-
 class _Thinned(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, images: Tensor, strides: tuple[int, int]) -> Tensor:
-        ctx.strides, ctx.like = strides, (images.shape, images.dtype, _layout(images))
-        return images[..., :: strides[0], :: strides[1]].to(torch.bfloat16, memory_format=_layout(images))
+        ctx.strides, ctx.like = strides, (images.shape, images.dtype, layout_of(images))
+        return images[..., :: strides[0], :: strides[1]].to(torch.bfloat16, memory_format=layout_of(images))
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
