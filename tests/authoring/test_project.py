@@ -106,6 +106,15 @@ class Outcomes:
                 self.told.append(f"{report.nodeid}: {report.longreprtext}")
 
 
+@pytest.fixture
+def forgotten():
+    """What a project's own tests imported is forgotten again: its package would count as installed."""
+    yield
+    for name in [name for name in sys.modules if name.startswith("ddbench_my_")]:
+        del sys.modules[name]
+
+
+@pytest.mark.usefixtures("forgotten")
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_projects_own_tests_pass(kind, tmp_path, monkeypatch):
     folder = write_project(named(f"my-{kind}", kind), tmp_path)
