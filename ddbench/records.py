@@ -261,7 +261,8 @@ def _text(value: object) -> str:
     if isinstance(value, str):
         return value
     if isinstance(value, float):
-        return f"{value:g}"
+        short = f"{value:g}"
+        return short if float(short) == value else repr(value)
     return str(value) if type(value) is int else json.dumps(value, sort_keys=True)  # most are whole numbers, and there are many
 
 

@@ -7,6 +7,7 @@ import typer
 
 from ddbench.cli import flags
 from ddbench.cli.output import say, write_json
+from ddbench.cli.table import chosen_records, no_such
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,7 +30,8 @@ def figure(  # noqa: PLR0913 - a parameter per flag
     student: Annotated[str | None, typer.Option(metavar="NAME", help="Only this student.")] = None,
     method: Annotated[str | None, typer.Option(metavar="A,B", help="Only these synthesizers.")] = None,
     where: Annotated[
-        list[str] | None, typer.Option(metavar="K=V", help="Only sets made with this option of their synthesizer. May be repeated.")
+        list[str] | None,
+        typer.Option(metavar="K=V", help="Only sets made so, as labels name it, and random. May be repeated."),
     ] = None,
     metric: Annotated[str, typer.Option(help="The metric drawn.")] = "top1",
     option: Annotated[
@@ -61,9 +63,10 @@ def figure(  # noqa: PLR0913 - a parameter per flag
     loaded = load(where_kept, records or ())
     for problem in loaded.problems:
         say(problem)
-    wanted = {"dataset": dataset, "protocol": protocol, "ipc": ipc}
-    found = [record for record in loaded.records if all(one in (None, getattr(record.cell, name)) for name, one in wanted.items())]
-    found = _chosen(found, student, flags.split_names(method), parse_assignments(where or []))
+    wanted = {"dataset": dataset, "protocol": protocol, "ipc": ipc, "student": student, "synthesizer": method}
+    found = chosen_records(loaded.records, {name: value for name, value in wanted.items() if value is not None})
+    methods = flags.split_names(method)
+    found = _made_with([one for one in found if not methods or one.cell.synthesizer in methods], parse_assignments(where or []))
     sidecars = Sidecars(where_kept, tuple(records or ()))
     asked = Asked(tuple(found), sidecars, metric, tuple(option or ()), classes, images)
     drawing = drawn.draw(asked)
@@ -74,23 +77,46 @@ def figure(  # noqa: PLR0913 - a parameter per flag
         write_json({"kind": kind, "caption": drawing.caption, "files": [str(file) for file in files], "data": drawing.data})
 
 
-def _chosen(records: "Sequence[Record]", student: str | None, methods: tuple[str, ...], where: dict[str, str]) -> "list[Record]":
-    """Return the records of a student, by its full name or the last part, of some synthesizers, made with some options."""
+def _made_with(records: "Sequence[Record]", where: dict[str, str]) -> "list[Record]":
+    """Return the records whose sets were made with some options, and the random control, which has none.
 
-    def fits(record: "Record") -> bool:
-        cell, options = record.cell, record.options.get("synthesizer")
-        values = options.values if options else {}
-        named = student in {None, cell.student, cell.student.rpartition("/")[2]}
-        is_control = cell.synthesizer == "random"
-        made = is_control or all(name in values and _same(values[name], text) for name, text in where.items())
-        return named and made and (not methods or cell.synthesizer in methods)
+    Raises:
+        BadRequest: No record has such an option, or such a value of it.
+    """
+    from ddbench.report.grouping import CONTROL
 
-    return [record for record in records if fits(record)]
+    kept = list(records)
+    for name, text in where.items():
+        options = {record.key: _options(record) for record in kept if record.cell.synthesizer != CONTROL}
+        values = {key: made[name] for key, made in options.items() if name in made}
+        fitting = {key for key, value in values.items() if _same(value, text)}
+        if kept and not values:
+            known = {key for made in options.values() for key in made}
+            raise no_such("option", name, sorted({key for key in known if "." in name or "." not in key}) or ["none"])
+        if kept and not fitting:
+            raise no_such(name, text, sorted({str(value) for value in values.values()}))
+        kept = [record for record in kept if record.cell.synthesizer == CONTROL or record.key in fitting]
+    return kept
+
+
+def _options(record: "Record") -> "dict[str, object]":
+    """Return what a set was made with, by the names and in the texts of labels, numbers whole; of parts as `objective.network`."""
+    from ddbench.report.grouping import variant_of
+
+    found: dict[str, object] = dict(variant_of(record).settings)
+    for part, block in record.options.items():
+        made = {**block.texts, **{name: value for name, value in block.values.items() if _is_number(value)}}
+        found |= {name if part == "synthesizer" else f"{part}.{name}": value for name, value in made.items()}
+    return found
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _same(value: object, text: str) -> bool:
     """Return whether an option has the value that a text means: numbers are compared as numbers."""
-    if isinstance(value, int | float) and not isinstance(value, bool):
+    if isinstance(value, int | float):
         try:
             return float(text) == value
         except ValueError:

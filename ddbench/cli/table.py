@@ -51,6 +51,7 @@ def table(  # noqa: PLR0913 - a parameter per flag
 
     Every dataset, ipc, protocol, label regime and resolution has a table of its own.
     """
+    from ddbench.errors import BadRequest
     from ddbench.report.axes import along
     from ddbench.report.levels import with_levels
     from ddbench.report.sources import load
@@ -58,6 +59,10 @@ def table(  # noqa: PLR0913 - a parameter per flag
     from ddbench.settings import load_settings
     from ddbench.store import Store
 
+    if by is not flags.By.student and (published or robustness or pairs):
+        raise BadRequest("--by goes with tables alone; --published, --robustness and --pairs have columns of their own")
+    if robustness and metric != "top1":
+        raise BadRequest("--robustness is of top1; leave --metric out")
     where = Store(load_settings(store=store).store)
     loaded = load(where, records or ())
     for problem in loaded.problems:
@@ -68,12 +73,11 @@ def table(  # noqa: PLR0913 - a parameter per flag
     chosen = chosen_records(ours, {name: value for name, value in wanted.items() if value is not None})
     _refuse_metric(metric, chosen)
     levels = {key: standing.level for key, standing in loaded.standings.items()}
-    made = summary(chosen, metric=metric, code=code.value, sidecars=loaded.sidecars, names=names)
-    tables = [with_levels(one, chosen, code.value, levels) for one in made]
+    tables = summary(chosen, metric=metric, code=code.value, sidecars=loaded.sidecars, names=names)
     if not tables:
         say(_nothing(where.root, loaded.records, chosen, metric))
     views = _views(tables, published=published, robustness=robustness, pairs=pairs)
-    shown = views or along(tables, by.value)
+    shown: Sequence[Table | Sheet] = views or [with_levels(one, levels) for one in along(tables, by.value)]
     form = "json" if json else format.value if format else SUFFIXES.get(out.suffix if out else "", "rich")
     _write(shown, form, out)
 
@@ -125,7 +129,7 @@ def chosen_records(records: "Sequence[Record]", wanted: "Mapping[str, str | int]
         known = {alias for record in records for alias in _aliases(record, name)}
         unknown = [part for part in parts if part not in known]
         if records and unknown:
-            raise _no_such(name, unknown[0], sorted({getattr(record.cell, name) for record in records}, key=str))
+            raise no_such(name, unknown[0], sorted({getattr(record.cell, name) for record in records}, key=str))
         kept = {*parts, *([CONTROL] if name == "synthesizer" else [])}
         records = [record for record in records if kept & _aliases(record, name)]
     return list(records)
@@ -137,7 +141,8 @@ def _aliases(record: "Record", name: str) -> set[str | int]:
     return {value, value.rpartition("/")[2]} if name == "student" and isinstance(value, str) else {value}
 
 
-def _no_such(name: str, value: str | int, known: "Sequence[str | int]") -> Exception:
+def no_such(name: str, value: str | int, known: "Sequence[str | int]") -> Exception:
+    """Return the error for a value that no record has: the nearest that is there, and all that are."""
     from difflib import get_close_matches
 
     from ddbench.errors import BadRequest

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 from ddbench.report import grouping
-from ddbench.report.notes import average_notes
-from ddbench.report.tables import Row, Table, ordered_rows
+from ddbench.report.notes import average_notes, of_rows
+from ddbench.report.tables import Network, Row, Table, ordered_rows
 
 if TYPE_CHECKING:
     from ddbench.report.columns import Result
@@ -29,21 +29,41 @@ def along(tables: Sequence[Table], axis: Axis) -> list[Table]:
     """
     if axis == "student":
         return list(tables)
-    groups: dict[tuple[Heading, str], list[Cell]] = defaultdict(list)
+    groups: dict[Heading, dict[Network, list[Cell]]] = defaultdict(lambda: defaultdict(list))
     for table in tables:
         for student in table.students:
-            groups[_kept(table.heading, axis), student].append((table, student))
-    return [_table(cells, axis) for _, cells in sorted(groups.items(), key=lambda group: group[0])]
+            groups[_kept(table, axis)][_network(table, student, axis)].append((table, student))
+    return [
+        made
+        for _, by_network in sorted(groups.items(), key=lambda group: group[0])
+        for made in sorted(_tables(by_network, axis), key=lambda table: table.title)
+    ]
 
 
-def _kept(heading: Heading, axis: Axis) -> Heading:
+def _tables(by_network: Mapping[Network, Sequence[Cell]], axis: Axis) -> Iterator[Table]:
+    names = grouping.column_titles({network: network.name for network in by_network})
+    for network, cells in by_network.items():
+        yield _table(cells, names[network], axis)
+
+
+def _kept(table: Table, axis: Axis) -> Heading:
     """Return what all columns of a table share."""
+    heading = replace(table.heading, evaluator=table.evaluator)
     if axis == "ipc":
         return replace(heading, ipc=0)
     return replace(heading, dataset="", num_classes=0, shape=(0, 0, 0), teacher_key="", dataset_sha256="", classes_sha256="")
 
 
-def _table(cells: Sequence[Cell], axis: Axis) -> Table:
+def _network(table: Table, student: str, axis: Axis) -> Network:
+    """Return which student a column is of; along datasets it is fitted to each, and several fittings to one are told by number."""
+    network = table.networks[student]
+    if axis == "ipc":
+        return network
+    fittings = [own for own in table.networks.values() if own.name == network.name]
+    return Network(network.name, str(fittings.index(network)))
+
+
+def _table(cells: Sequence[Cell], student: str, axis: Axis) -> Table:
     cells = sorted(cells, key=lambda cell: (cell[0].heading.ipc, cell[0].title))
     names = _names([table.heading for table, _ in cells], axis)
     columns = dict(zip(names, cells, strict=True))
@@ -51,21 +71,23 @@ def _table(cells: Sequence[Cell], axis: Axis) -> Table:
     results = {name: _column(cell) for name, cell in columns.items()}
     labels = _labels(table for table, _ in cells)
     bare = [
-        Row(label, variant, mine, None, {})
+        Row(label, variant, mine, None, {})  # costs are of one table
         for variant, label in sorted(labels.items(), key=lambda item: item[1])
         if (mine := {name: found[variant] for name, found in results.items() if variant in found})
     ]
-    control = next((row.variant for row in reversed(bare) if row.control), None)  # the last version, where there are several
+    controls = {table.control for table, _ in cells}
+    control = next(iter(controls)) if len(controls) == 1 else None  # columns that have several are averaged without a comparison
     rows, averaged = ordered_rows(bare, results, control, higher_is_better=first.higher_is_better, smoke=first.heading.smoke)
     return replace(
         first,
-        title=_title(first.heading, cells[0][1], axis),
+        title=_title(first.heading, student, axis),
         students=tuple(names),
         rows=rows,
         notes=_notes([table for table, _ in cells], rows, averaged),
         averaged=averaged,
-        origins={name: (table.heading, student) for name, (table, student) in columns.items()},
+        origins={name: (table.heading, own) for name, (table, own) in columns.items()},
         control=control,
+        networks={name: table.networks[own] for name, (table, own) in columns.items()},
     )
 
 
@@ -104,7 +126,10 @@ def _title(heading: Heading, student: str, axis: Axis) -> str:
 
 
 def _notes(tables: Sequence[Table], rows: Sequence[Row], averaged: Sequence[str]) -> tuple[str, ...]:
-    """Return what the columns' own tables say, once each, less what is only true of one of them."""
-    every = dict.fromkeys(note for table in tables for note in table.notes)
+    """Return what the columns' own tables say, once each, less what is only true of one of them, and how these rows are read."""
+    of_one = {note for table in tables for note in of_rows(table.rows)}
+    every = dict.fromkeys(note for table in tables for note in table.notes if note not in of_one)
     own = [note for note in every if not note.startswith(("n: ", "mean of ", "No mean: ", "Mean not ranked: "))]
-    return (*own, *average_notes(rows, averaged), "n: distilled sets × students of each.")
+    if len({table.control for table in tables}) > 1:
+        own.append("The columns have different versions of random: their mean is compared with none.")
+    return (*own, *of_rows(rows), *average_notes(rows, averaged), "n: distilled sets × students of each.")

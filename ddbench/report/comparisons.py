@@ -76,9 +76,8 @@ def _of_seeds(blocks: Sequence[Numbers]) -> tuple[Spread, Spread]:
         return nothing, nothing
     rests = np.stack([spread.rest(one) for one in blocks], -1)
     own = spread.excess(_paired(by_seed), _pairs(rests), m - 1)
-    left = by_seed - by_seed.mean(-1, keepdims=True) - by_seed.mean(-2, keepdims=True) + by_seed.mean((-1, -2), keepdims=True)
     freedom = (methods - 1) * (m - 1)
-    common = 2 * (left**2).sum((-1, -2)) / (freedom * m)
+    common = 2 * (spread.interaction(by_seed) ** 2).sum((-1, -2)) / (freedom * m)
     shared = spread.excess(common, 2 * rests.mean(-1), freedom)
     usual = Spread(*(values[..., None, None] for values in (shared.variance, shared.cautious, shared.unbiased)))
     return own, spread.larger(own, usual)
@@ -87,7 +86,8 @@ def _of_seeds(blocks: Sequence[Numbers]) -> tuple[Spread, Spread]:
 def _paired(by_seed: Numbers) -> Numbers:
     """Return the variance of every pair's mean difference over seeds, from (..., methods, seeds)."""
     m = by_seed.shape[-1]
-    centred = by_seed - by_seed.mean(-1, keepdims=True)
+    centred = spread.from_first(by_seed, -1)
+    centred = centred - centred.mean(-1, keepdims=True)
     product = centred @ centred.swapaxes(-1, -2)
     own = np.diagonal(product, axis1=-2, axis2=-1)
     return np.asarray((_pairs(own) - 2 * product) / ((m - 1) * m))

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 if TYPE_CHECKING:
-    from ddbench.records import OptionsBlock, Record
+    from ddbench.records import OptionsBlock, PluginBlock, Record
     from ddbench.report.statistics import Scores
 
 BY_HAND = {"command line", "suite"}
 """Sources of options that were set by hand."""
+
+CHEAP = "preset cpu"
+"""Source of options that stand in for a recipe where it would take days."""
 
 CONTROL = "random"
 """The synthesizer every other one is compared with, as in `ddbench.cells`, which a report does not import."""
@@ -21,8 +25,13 @@ CONTROL = "random"
 CEILING = "full"
 """The synthesizer that keeps the whole train split: shown, and no rival of the others."""
 
+WORKS_WITH = ("objective", "prior", "selector")
+"""Kinds of plugins beside the synthesizer that decide what a set is."""
+
 Code = Literal["newest", "each", "any"]
 """Records of one version but of edited plugin files: only the newest files' records, a row for each, or all together."""
+
+Column = TypeVar("Column", bound=Hashable)
 
 
 @dataclass(frozen=True, order=True)
@@ -47,7 +56,7 @@ class Heading:
     numerics_version: int
     schema_version: int
     evaluator: str = ""
-    """What made a metric, its options included; empty where no metric was named."""
+    """What made a metric, its options included, its unit, and which way it is read; empty where no metric was named."""
 
     @property
     def title(self) -> str:
@@ -91,8 +100,9 @@ def heading_of(record: Record) -> Heading:
 
 def heading_for(record: Record, metric: str) -> Heading:
     """Return the table a record's metric belongs to: one made with other options of its evaluator belongs to another."""
-    made_by = next(block.evaluator for block in record.metrics if block.name == metric)
-    return replace(heading_of(record), evaluator=made_by)
+    block = next(block for block in record.metrics if block.name == metric)
+    better = "more" if block.higher_is_better else "less"
+    return replace(heading_of(record), evaluator=f"{block.evaluator} ({block.unit}, {better} is better)")
 
 
 def titles(headings: Iterable[Heading]) -> dict[Heading, str]:
@@ -121,6 +131,7 @@ def variant_of(record: Record, code: Code = "newest") -> Variant:
         settings |= {"teacher": record.cell.teacher} | _texts("teacher.", record.options.get("teacher"))
     for name in set(record.options) - {"synthesizer", "teacher"}:  # objective, selector, and what else was needed
         settings |= _texts(f"{name}.", record.options[name])
+    settings |= {f"{block.kind}.version": str(block.version) for block in _makers(record) if block.kind != "synthesizer"}
     settings |= {"version": synthesizer_version(record), "recover": str(record.precision.recover.get("dtype", ""))}
     if code == "each":
         settings["code"] = code_of(record)[:8]
@@ -133,8 +144,29 @@ def synthesizer_version(record: Record) -> str:
 
 
 def code_of(record: Record) -> str:
-    """Return the hash of the files that a record's synthesizer came from."""
-    return next((block.files_sha256 for block in record.plugins if block.kind == "synthesizer"), "")
+    """Return the hash of the files that a record's synthesizer came from, and what it works with; empty where none is known."""
+    hashes = [block.files_sha256 for block in _makers(record)]
+    return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest() if hashes else ""
+
+
+def _makers(record: Record) -> Iterator[PluginBlock]:
+    """Give the plugins that decide what a record's set is, by kind.
+
+    A teacher counts under hard labels, where the sets of one table may have several; else the table's heading names it.
+    """
+    kinds = ("synthesizer", *WORKS_WITH, *(["teacher"] if record.cell.label_regime == "hard" else []))
+    for block in sorted(record.plugins, key=lambda block: (block.kind, block.name)):
+        if block.kind in kinds:
+            yield block
+
+
+def altered(record: Record) -> Iterator[str]:
+    """Give the options of a record, its teacher's too, that make another recipe than a dataset's or a paper's preset."""
+    for part, block in record.options.items():
+        prefix = "" if part == "synthesizer" else f"{part}."
+        for name, source in block.sources.items():
+            if source in BY_HAND or source.startswith(CHEAP):
+                yield f"{prefix}{name}"
 
 
 def asked_for(records: Iterable[Record]) -> dict[str, set[str]]:
@@ -194,7 +226,7 @@ def named(variants: Mapping[str, Variant], names: Mapping[str, str]) -> dict[Var
 
 
 def newest_code(records: Sequence[Record], code: Code) -> tuple[list[Record], int]:
-    """Return the records whose synthesizer's files are the newest seen for their row and table, and how many that leaves out.
+    """Return the records whose sets were made by the newest files seen for their row and table, and how many that leaves out.
 
     An author who edits a plugin without giving it a new version never sees old and new sets averaged. `each` and `any`
     leave out none.
@@ -219,12 +251,38 @@ def finished(record: Record) -> tuple[str, str]:
     return (max(record.time.values(), default=""), record.key)
 
 
-def one_per_coordinate(records: Iterable[Record]) -> list[Record]:
-    """Return the newest record of each distill seed and eval seed of one row and column."""
-    found: dict[tuple[int, int], Record] = {}
-    for record in sorted(records, key=finished):
-        found[record.cell.distill_seed, record.cell.eval_seed] = record
-    return list(found.values())
+def one_per_coordinate(row: Mapping[Column, Iterable[Record]]) -> dict[Column, list[Record]]:
+    """Return the records of a row that count, by column: of each distill seed one set, and each of its eval seeds once, the newest.
+
+    A set that was distilled again under its seed, and came out otherwise, is no further draw. Of several sets that one counts which
+    most students of the row were trained on, of equals the newest; where a column lacks it, the next.
+    """
+    students: dict[tuple[int, str], set[tuple[Column, int]]] = defaultdict(set)
+    made: dict[tuple[int, str], tuple[str, str]] = {}
+    for column, records in row.items():
+        for record in records:
+            students[_draw(record)].add((column, record.cell.eval_seed))
+            made[_draw(record)] = max(finished(record), made.get(_draw(record), ("", "")))
+    order = sorted(made, key=lambda draw: (len(students[draw]), made[draw]))
+    return {column: _counted(list(records), order) for column, records in row.items()}
+
+
+def _counted(records: Sequence[Record], order: Sequence[tuple[int, str]]) -> list[Record]:
+    """Return the records of one row and column that count.
+
+    Args:
+        records: All that are there.
+        order: Of the row's draws, those last that are rather taken.
+    """
+    here = {_draw(record) for record in records}
+    chosen = dict(draw for draw in order if draw in here)
+    used = [record for record in records if chosen[record.cell.distill_seed] == record.distilled_sha256]
+    return list({(record.cell.distill_seed, record.cell.eval_seed): record for record in sorted(used, key=finished)}.values())
+
+
+def _draw(record: Record) -> tuple[int, str]:
+    """Return a distill seed, and the set that came of it."""
+    return (record.cell.distill_seed, record.distilled_sha256)
 
 
 def scores(records: Iterable[Record], metric: str) -> Scores:
@@ -245,11 +303,15 @@ def column_of(record: Record) -> str:
     return f"{record.cell.student} {json.dumps(record.student, sort_keys=True)}"
 
 
-def column_titles(columns: Mapping[str, Record]) -> dict[str, str]:
-    """Return a short name per column: without the family where that is clear, with a number where fittings differ."""
-    bare = [record.cell.student.rpartition("/")[2] for record in columns.values()]
-    full = [record.cell.student for record in columns.values()]
-    found: dict[str, str] = {}
+def column_titles(columns: Mapping[Column, str]) -> dict[Column, str]:
+    """Return a short name per column: without the family where that is clear, with a number where fittings differ.
+
+    Args:
+        columns: By column, its student's full name.
+    """
+    full = list(columns.values())
+    bare = [name.rpartition("/")[2] for name in full]
+    found: dict[Column, str] = {}
     for column, name, long in zip(columns, bare, full, strict=True):
         clear = name if len({other for other in full if other.rpartition("/")[2] == name}) == 1 else long
         same = [other for other, other_long in zip(columns, full, strict=True) if other_long == long]

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ddbench.provenance import LEVELS, UNCHECKED
-from ddbench.report import grouping
 
 if TYPE_CHECKING:
     from ddbench.provenance import Level
-    from ddbench.records import Record
-    from ddbench.report.grouping import Code, Variant
-    from ddbench.report.tables import Table
+    from ddbench.report.tables import Row, Table
 
 MEANING: Mapping[Level, str] = {
     "claimed": "somebody states it",
@@ -24,22 +20,21 @@ MEANING: Mapping[Level, str] = {
 }
 
 
-def with_levels(table: Table, records: Sequence[Record], code: Code, levels: Mapping[str, Level]) -> Table:
-    """Return a table whose rows have the lowest level of their records, with a sentence that says so.
+def with_levels(table: Table, levels: Mapping[str, Level]) -> Table:
+    """Return a table whose rows have the lowest level of the records that they are made of, with a sentence that says so.
 
     Args:
-        table: Of some of the records.
-        records: Those that tables were made of.
-        code: As of `summary`.
+        table: Along any axis.
         levels: By record key.
     """
-    found: dict[Variant, list[Level]] = defaultdict(list)
-    for record in (one for one in records if grouping.heading_of(one) == table.heading):
-        found[grouping.variant_of(record, code)].append(levels.get(record.key, UNCHECKED))
-    lowest = {variant: min(mine, key=LEVELS.index) for variant, mine in found.items()}
-    rows = tuple(replace(row, level=lowest[row.variant]) for row in table.rows)
+    rows = tuple(replace(row, level=_lowest(row, levels)) for row in table.rows)
     by_level = {level: [row.label for row in rows if row.level == level] for level in reversed(LEVELS)}
     return replace(table, rows=rows, notes=(*table.notes, "; ".join(_told(by_level)) + "."))
+
+
+def _lowest(row: Row, levels: Mapping[str, Level]) -> Level:
+    found = (levels.get(key, UNCHECKED) for result in row.results.values() for key in result.keys)
+    return min(found, key=LEVELS.index)
 
 
 def _told(by_level: Mapping[Level, Sequence[str]]) -> Iterator[str]:

@@ -11,22 +11,38 @@ if TYPE_CHECKING:
     from ddbench.report.columns import Result
     from ddbench.report.tables import Row
 
+SHOWN = 4
+"""How many rows a sentence names before it counts the rest."""
+
 USUAL = "top1"
 """The metric that needs no explanation."""
 
 
-def under_table(records: Sequence[Record], rows: Sequence[Row], *, left_out: int, averaged: Sequence[str] = ()) -> tuple[str, ...]:
-    """Return the sentences under a table, one per line."""
+def under_table(
+    records: Sequence[Record], rows: Sequence[Row], *, left_out: int, averaged: Sequence[str] = (), again: int = 0
+) -> tuple[str, ...]:
+    """Return the sentences under a table, one per line.
+
+    Args:
+        records: Of the table.
+        rows: Made of them.
+        left_out: How many records are not among them, being of other code.
+        averaged: The columns of the average.
+        again: How many of the records are of sets that another one of the same distill seed stands for.
+    """
     return (
         protocol_line(records[0]),
         *_teachers(records),
-        *_intervals(rows),
-        *_differences(rows),
-        *_ranks(rows),
+        *of_rows(rows),
         *average_notes(rows, averaged),
         *_costs(rows),
-        *_cautions(records, left_out),
+        *_cautions(records, left_out, again),
     )
+
+
+def of_rows(rows: Sequence[Row]) -> tuple[str, ...]:
+    """Return how the intervals, differences and ranks of rows are to be read."""
+    return (*_intervals(rows), *_differences(rows), *_ranks(rows))
 
 
 def direction(metric: MetricBlock) -> Iterator[str]:
@@ -61,6 +77,8 @@ def _intervals(rows: Sequence[Row]) -> Iterator[str]:
     results = [result for row in rows for result in row.results.values()]
     if any(result.estimate.half_width is not None and not result.estimate.given_one_set for result in results):
         yield "±: 95 % t interval over distilled sets and eval seeds."
+    if any(_seeds(result) == 2 for result in results):
+        yield "With two eval seeds a 95 % interval covers as little as 85 % where seeds move a score more than sets do."
     if any(_one_seed(result) for result in results):
         yield "Where all students of a cell have one eval seed, its ±, Δ and rank say nothing of other eval seeds."
     if any(result.estimate.half_width is not None and result.estimate.given_one_set for result in results):
@@ -72,7 +90,11 @@ def _intervals(rows: Sequence[Row]) -> Iterator[str]:
 
 
 def _one_seed(result: Result) -> bool:
-    return result.estimate.sets > 1 and len({seed for seeds in result.scores.values() for seed in seeds}) == 1
+    return result.estimate.sets > 1 and _seeds(result) == 1
+
+
+def _seeds(result: Result) -> int:
+    return len({seed for seeds in result.scores.values() for seed in seeds})
 
 
 def _differences(rows: Sequence[Row]) -> Iterator[str]:
@@ -103,6 +125,20 @@ def _ranks(rows: Sequence[Row]) -> Iterator[str]:
         )
         for why, labels in sorted(_unranked(rows).items()):
             yield f"Not ranked: {', '.join(labels)} ({why})."
+        for same in _same(rows):
+            more = [f"{len(same) - SHOWN} more"] if len(same) > SHOWN else []
+            yield f"The same sets with the same scores, so one competitor, compared once: {', '.join([*same[:SHOWN], *more])}."
+
+
+def _same(rows: Sequence[Row]) -> list[tuple[str, ...]]:
+    """Return the labels of ranked rows that are the same in some column, together."""
+    found: dict[object, dict[str, None]] = {}
+    for row in rows:
+        for column, result in row.results.items():
+            if result.rank:
+                sets = frozenset((name, frozenset(one_set.items())) for name, one_set in result.scores.items())
+                found.setdefault((column, sets), {})[row.label] = None
+    return list(dict.fromkeys(tuple(labels) for labels in found.values() if len(labels) > 1))
 
 
 def average_notes(rows: Sequence[Row], averaged: Sequence[str]) -> Iterator[str]:
@@ -144,7 +180,7 @@ def _costs(rows: Sequence[Row]) -> Iterator[str]:
     yield f"n: distilled sets × students of each. bytes: the set with its labels. seconds: recover, per distilled set{apart}."
 
 
-def _cautions(records: Sequence[Record], left_out: int) -> Iterator[str]:
+def _cautions(records: Sequence[Record], left_out: int, again: int) -> Iterator[str]:
     if records[0].smoke:
         yield "SMOKE: training was shortened; these numbers can enter no leaderboard."
     dtypes = sorted({str(record.precision.student.get("dtype")) for record in records})
@@ -152,3 +188,5 @@ def _cautions(records: Sequence[Record], left_out: int) -> Iterator[str]:
         yield f"Students were trained in {' and '.join(dtypes)}."
     if left_out:
         yield f"{left_out} records made by other code of the same version are left out; see them with --code each."
+    if again:
+        yield f"{again} records are left out: their sets were distilled again under the same seed, which makes no further draw."

@@ -10,7 +10,7 @@ import numpy as np
 
 from ddbench.report.grouping import CEILING, heading_json
 from ddbench.report.layout import LONGEST_NAME, Grid, Marks, between, plain
-from ddbench.report.ranking import compared, ranked_seeds
+from ddbench.report.ranking import compared, distinct, ranked_seeds
 from ddbench.report.sheets import plain_sheet
 from ddbench.report.spread import LEVEL
 from ddbench.report.statistics import Difference, paired_difference
@@ -30,7 +30,7 @@ NOTES = (
     "first - second: paired over the eval seeds that both have, with its 95 % interval by itself; the better method comes first.",
     "p (Holm): of the comparison that ranks are made of, adjusted for all its pairs (Holm 1979). Told apart: at most 0.05.",
     "An interval may leave out 0 where a pair is not told apart among so many; never the other way round.",
-    "Rows without a rank are in no pair.",
+    "Rows without a rank are in no pair; of rows that are the same sets with the same scores, only the first is.",
 )
 
 ONE_SET = Marks().one_set
@@ -75,10 +75,12 @@ def _of_column(table: Table, column: str) -> Iterator[Pair]:
     ranked = [one for one in rivals if one[1].place.rank is not None]
     if len(ranked) < 2:
         return
-    hits = _hits(rivals, ranked)
-    scores = {number: result.scores for number, (_, result) in enumerate(ranked)}
     known = {row.variant: result.scores for row, result in rivals}
     seeds = ranked_seeds(known, table.control if table.control in known else None)
+    first_of = distinct({number: result.scores for number, (_, result) in enumerate(ranked)}, seeds)
+    ranked = [ranked[number] for number in dict.fromkeys(first_of.values())]
+    hits = _hits(rivals, ranked)
+    scores = {number: result.scores for number, (_, result) in enumerate(ranked)}
     means, p = compared(scores, seeds, hits)
     upper = np.triu_indices(len(ranked), 1)
     for one, two, adjusted in zip(*upper, _holm(p[upper]), strict=True):

@@ -24,6 +24,9 @@ DRAWS = 5
 NEAR = 0.01
 """A number is met where the 95 % interval overlaps the published value give or take this."""
 
+MOST_NAMED = 2
+"""Options that are named where a verdict would stand."""
+
 GRADES = {
     "C": "read in the leaderboard's or the authors' own files",
     "P": "from a paper's table",
@@ -85,7 +88,7 @@ class Comparison:
     def met(self) -> bool | None:
         """Whether the interval of at least five draws overlaps the number give or take a point; None where nothing is said."""
         interval = self.result.estimate.interval
-        if not self.same_recipe or interval is None or self.result.estimate.sets < DRAWS:
+        if not self.same_recipe or self.row.altered or interval is None or self.result.estimate.sets < DRAWS:
             return None
         return interval[0] <= self.published.value + NEAR and interval[1] >= self.published.value - NEAR
 
@@ -94,6 +97,10 @@ class Comparison:
         """`yes`, `no`, or why neither."""
         if not self.same_recipe:
             return "other recipe"
+        if self.row.altered:
+            return f"other {', '.join(self.row.altered[:MOST_NAMED])}{' …' if len(self.row.altered) > MOST_NAMED else ''}"
+        if self.met is None and self.result.estimate.sets >= DRAWS:
+            return "all score the same"
         if self.met is None:
             return f"{self.result.estimate.sets} of {DRAWS} draws"
         return "yes" if self.met else "no"
@@ -213,7 +220,8 @@ def _numbers(one: Comparison) -> dict[str, Any]:
 def _notes(found: Sequence[Comparison]) -> Iterator[str]:
     yield (
         f"met: the 95 % interval of at least {DRAWS} distilled sets overlaps the published number ± {100 * NEAR:g} point, under "
-        "the same recipe. Published numbers are landmarks, not bars; their ± is nearly always over students of one set."
+        "the same recipe, with no option set by hand. Published numbers are landmarks, not bars; their ± is nearly always over "
+        "students of one set."
     )
     grades = sorted({one.published.grade for one in found})
     yield "grade: " + "; ".join(f"{grade} {GRADES[grade]}" for grade in grades) + "."

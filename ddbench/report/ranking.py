@@ -11,7 +11,7 @@ import numpy as np
 from ddbench.report.comparisons import p_values, told_apart
 from ddbench.report.hits import image_shares, of_image_pairs
 from ddbench.report.spread import block
-from ddbench.report.statistics import MIN_DRAWS, ONE_STUDENT
+from ddbench.report.statistics import MIN_DRAWS, ONE_SHARED, ONE_STUDENT
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -54,6 +54,7 @@ def places(
     """Return each method's place in a column; a method that is not complete has none.
 
     Complete is who has every eval seed of `ranked_seeds` with every one of its sets; the control itself needs three draws.
+    Methods with the same sets and scores are one competitor, and share its place.
 
     Args:
         scores: By method.
@@ -68,8 +69,28 @@ def places(
     ranked = [name for name in scores if name not in found]
     if len(ranked) < 2:
         return found | {name: Place(None, why="there is no other complete row to compare it with") for name in ranked}
-    means, p = compared({name: scores[name] for name in ranked}, seeds, hits)
-    return found | dict(zip(ranked, placed(means if higher_is_better else -means, p), strict=True))
+    first_of = distinct({name: scores[name] for name in ranked}, seeds)
+    rivals = list(dict.fromkeys(first_of.values()))
+    if len(rivals) < 2:
+        return found | {name: Place(None, why="all complete rows are the same sets") for name in ranked}
+    means, p = compared({name: scores[name] for name in rivals}, seeds, hits)
+    standing = dict(zip(rivals, placed(means if higher_is_better else -means, p), strict=True))
+    return found | {name: standing[first] for name, first in first_of.items()}
+
+
+def distinct(ranked: Mapping[Method, Scores], seeds: Sequence[int]) -> dict[Method, Method]:
+    """Return for each method the first one that has its sets and its scores: they are one competitor, and compared once.
+
+    A set that was entered several times, under other names or with options that it does not depend on, is no rival of itself, and
+    what it varies by is known no better for it.
+    """
+    first: dict[object, Method] = {}
+    return {name: first.setdefault(_under(scores, seeds), name) for name, scores in ranked.items()}
+
+
+def _under(scores: Scores, seeds: Sequence[int]) -> object:
+    """Return distilled sets and their scores under some eval seeds."""
+    return frozenset((name, tuple(one_set[seed] for seed in seeds)) for name, one_set in scores.items())
 
 
 def compared(ranked: Mapping[Method, Scores], seeds: Sequence[int], hits: Mapping[Method, Hits] | None) -> tuple[Numbers, Numbers]:
@@ -106,7 +127,9 @@ def _missing(scores: Scores, seeds: Sequence[int]) -> str:
     lacking = sum(seed not in one_set for one_set in scores.values() for seed in seeds)
     if lacking:
         return f"{lacking} of {len(scores) * len(seeds)} students are missing"
-    return ONE_STUDENT if len(scores) < 2 and len(seeds) < 2 else ""
+    if len(scores) > 1 or len(seeds) > 1:
+        return ""
+    return ONE_STUDENT if all(len(one_set) == 1 for one_set in scores.values()) else ONE_SHARED
 
 
 def placed(means: Numbers, p: Numbers) -> list[Place]:

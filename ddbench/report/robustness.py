@@ -20,7 +20,7 @@ from ddbench.report.spread import block, of_contrast
 
 if TYPE_CHECKING:
     from ddbench.report.statistics import Scores
-    from ddbench.report.tables import Row, Table
+    from ddbench.report.tables import Network, Row, Table
 
 WEIGHT = 0.5
 """w of LRS and g of ARS, as on DD-Ranking's leaderboard."""
@@ -79,12 +79,16 @@ def label_robustness(tables: Sequence[Table]) -> list[View]:
     hard = [table for table in usable if table.heading.label_regime == "hard"]
     soft = [table for table in usable if table.heading.label_regime != "hard"]
     found = [view for table in soft for row, student in _methods(table) for view in _label_views(table, row, student, hard)]
-    seen = {(view.method.split()[0], view.dataset, view.ipc, view.student) for view in found}
+    seen = {_cell(table, row, student) for table in soft for row, student in _methods(table)}
     for table in hard:
         for row, student in _methods(table):
-            if (row.variant.synthesizer, table.heading.dataset, table.heading.ipc, student) not in seen:
+            if _cell(table, row, student) not in seen:
                 found.append(_view("LRS", table, row, student, why="no records under soft labels"))
     return found
+
+
+def _cell(table: Table, row: Row, student: str) -> tuple[str, str, int, Network]:
+    return row.variant.synthesizer, table.heading.dataset, table.heading.ipc, table.networks[student]
 
 
 def augmentation_robustness(tables: Sequence[Table]) -> list[View]:
@@ -94,12 +98,16 @@ def augmentation_robustness(tables: Sequence[Table]) -> list[View]:
     return [view for one, two in pairs for row, student in _methods(one) if (view := _augmented(one, two, row, student))]
 
 
-def contrast(sides: Sequence[tuple[float, Scores]]) -> Value | None:
-    """Return the sum of the sides' means, each times its coefficient, over the eval seeds that all have; None where none is.
+def contrast(sides: Sequence[tuple[float, Scores]], seeds: Sequence[int] | None = None) -> Value | None:
+    """Return the sum of the sides' means, each times its coefficient; None where there is no eval seed.
 
     Eval seeds are paired over all sides; sets are those of each side alone (`spread.of_contrast`).
+
+    Args:
+        sides: Coefficients and scores.
+        seeds: Eval seeds that all sets of all sides have; all of these unless given.
     """
-    seeds = _shared([scores for _, scores in sides])
+    seeds = _shared([scores for _, scores in sides]) if seeds is None else seeds
     if not seeds:
         return None
     blocks = [factor * block(scores, seeds) for factor, scores in sides]
@@ -111,27 +119,29 @@ def contrast(sides: Sequence[tuple[float, Scores]]) -> Value | None:
 def _label_views(soft: Table, row: Row, student: str, hard: Sequence[Table]) -> Iterator[View]:
     """Give a view for every hard protocol that has the row's sets, or one that says what is missing."""
     tables = [table for table in hard if _alike(soft, table)]
-    found = [(table, scores) for table in tables if (scores := _same_sets(row.results[student].scores, table, student))]
+    network = soft.networks[student]
+    found = [(table, scores) for table in tables if (scores := _same_sets(row.results[student].scores, table, network))]
     if not found:
         yield _view("LRS", soft, row, student, why="no records of its sets under hard labels")
     for table, syn_hard in found:
-        yield _label_view((table, soft), row, student, syn_hard, _ceiling(table, hard, student))
+        yield _label_view((table, soft), row, student, syn_hard, _ceiling(table, hard, network))
 
 
 def _label_view(tables: tuple[Table, Table], row: Row, student: str, syn_hard: Scores, ceiling: tuple[Scores, str] | None) -> View:
     hard, soft = tables
     protocols = (hard.heading.protocol, soft.heading.protocol)
-    random = _of(soft, CONTROL, student)
+    random = _of(soft, CONTROL, soft.networks[student])
     if random is None or ceiling is None:
         lacks = "random under soft labels" if random is None else "`full` under hard labels"
         return _view("LRS", soft, row, student, protocols=protocols, why=f"no records of {lacks}")
     syn, (real, note) = row.results[student].scores, ceiling
-    hlr, ior = contrast([(1, real), (-1, syn_hard)]), contrast([(1, syn), (-1, random)])
     both = _combined(syn, syn_hard, WEIGHT)
-    alpha = contrast([(1, both), (-WEIGHT, random), (-(1 - WEIGHT), real)])
+    seeds = _shared([both, random, real])
+    syn, syn_hard = ({name: one[name] for name in both} for one in (syn, syn_hard))
+    hlr, ior = contrast([(1, real), (-1, syn_hard)], seeds), contrast([(1, syn), (-1, random)], seeds)
+    alpha = contrast([(1, both), (-WEIGHT, random), (-(1 - WEIGHT), real)], seeds)
     if hlr is None or ior is None or alpha is None:
         return _view("LRS", soft, row, student, protocols=protocols, why="no eval seed in common with random and `full`")
-    sets, seeds = len(both), len(_shared([both, random, real]))
     score = alpha.through(bounded)
     return _view(
         "LRS",
@@ -141,19 +151,20 @@ def _label_view(tables: tuple[Table, Table], row: Row, student: str, syn_hard: S
         protocols=protocols,
         score=score,
         parts={"HLR": hlr, "IOR": ior},
-        sets=sets,
-        seeds=seeds,
+        sets=len(both),
+        seeds=len(seeds),
         note=note,
     )
 
 
 def _augmented(aug: Table, plain: Table, row: Row, student: str) -> View | None:
     """Return a method's augmentation robustness; None where it has no records without augmentation."""
-    without = _same_sets(row.results[student].scores, plain, student)
+    network = aug.networks[student]
+    without = _same_sets(row.results[student].scores, plain, network)
     if not without:
         return None
     protocols = (aug.heading.protocol, plain.heading.protocol)
-    random = [_of(table, CONTROL, student) for table in (aug, plain)]
+    random = [_of(table, CONTROL, network) for table in (aug, plain)]
     if random[0] is None or random[1] is None:
         return _view("ARS", aug, row, student, protocols=protocols, why="no records of random under both protocols")
     syn = _combined(row.results[student].scores, without, WEIGHT)
@@ -202,26 +213,30 @@ def _augmentation_only(aug: Table, plain: Table) -> set[str] | None:
     return differing - NAMES
 
 
-def _of(table: Table, synthesizer: str, student: str) -> Scores | None:
-    """Return a baseline's scores in a table; of several rows of it, those of the one with most students."""
-    found = [row.results[student] for row in table.rows if row.variant.synthesizer == synthesizer and student in row.results]
+def _of(table: Table, synthesizer: str, network: Network) -> Scores | None:
+    """Return a baseline's scores in a table: of several rows of the control that of the table, else the one with most students."""
+    rows = [row for row in table.rows if row.variant.synthesizer == synthesizer]
+    if synthesizer == CONTROL:
+        rows = [row for row in rows if row.variant == table.control]
+    found = [result for row in rows if (result := row.results.get(table.column_like(network) or "")) is not None]
     return max(found, key=lambda result: result.estimate.students).scores if found else None
 
 
-def _ceiling(table: Table, hard: Sequence[Table], student: str) -> tuple[Scores, str] | None:
+def _ceiling(table: Table, hard: Sequence[Table], network: Network) -> tuple[Scores, str] | None:
     """Return the whole train split's scores under the table's protocol, else under another hard one, which the note names."""
     names = ("dataset_sha256", "classes_sha256", "shape", "numerics_version")
     for other in sorted(hard, key=lambda one: (one is not table, one.heading.protocol != table.heading.protocol, one.title)):
         if all(getattr(table.heading, name) == getattr(other.heading, name) for name in names):
-            scores = _of(other, CEILING, student)
+            scores = _of(other, CEILING, network)
             if scores is not None:
                 same = other.heading.protocol == table.heading.protocol
                 return scores, "" if same else f"`full` of HLR was trained under {other.heading.protocol}"
     return None
 
 
-def _same_sets(scores: Scores, table: Table, student: str) -> Scores:
+def _same_sets(scores: Scores, table: Table, network: Network) -> Scores:
     """Return the scores of the same distilled sets in another table."""
+    student = table.column_like(network)
     for row in table.rows:
         if student in row.results:
             shared = {name: one for name, one in row.results[student].scores.items() if name in scores}

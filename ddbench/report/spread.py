@@ -106,8 +106,21 @@ def larger(first: Spread, second: Spread) -> Spread:
 def of_mean(values: NDArray[Any]) -> Spread:
     """Return the spread of the mean of independent values in the last dimension, sample sd (ddof 1); at least two of them."""
     count = values.shape[-1]
-    variance = values.var(-1, ddof=1) / count
+    variance = from_first(values, -1).var(-1, ddof=1) / count
     return part(variance, variance**2, count - 1)
+
+
+def from_first(values: NDArray[Any], dimension: int) -> NDArray[Any]:
+    """Return values less the first along a dimension: equal ones, however large, are exactly 0, and so is their spread."""
+    return np.asarray(values - np.take(values, [0], dimension))
+
+
+def interaction(y: Numbers) -> Numbers:
+    """Return what the means of rows and of columns do not explain of y (..., rows, columns)."""
+    shifted = from_first(from_first(y, -1), -2)
+    return np.asarray(
+        shifted - shifted.mean(-1, keepdims=True) - shifted.mean(-2, keepdims=True) + shifted.mean((-1, -2), keepdims=True)
+    )
 
 
 def rest(y: Numbers) -> Numbers:
@@ -115,8 +128,7 @@ def rest(y: Numbers) -> Numbers:
     n, m = y.shape[-2:]
     if min(n, m) < 2:
         return np.zeros(y.shape[:-2])
-    centred = y - y.mean(-1, keepdims=True) - y.mean(-2, keepdims=True) + y.mean((-1, -2), keepdims=True)
-    return np.asarray((centred**2).sum((-1, -2)) / ((n - 1) * (m - 1) * n * m))
+    return np.asarray((interaction(y) ** 2).sum((-1, -2)) / ((n - 1) * (m - 1) * n * m))
 
 
 def excess(variance: Numbers, beyond: Numbers, freedom: int) -> Spread:

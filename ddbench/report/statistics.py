@@ -23,6 +23,8 @@ MIN_DRAWS = 3
 
 ONE_STUDENT = "one student tells no spread"
 
+ONE_SHARED = "one eval seed in common tells no spread"
+
 Scores = Mapping[str, Mapping[int, float]]
 """By distilled set, by eval seed: one number per student. Equal sets stand under one name, so that none counts twice."""
 
@@ -108,7 +110,8 @@ def paired_difference(first: Scores, second: Scores, hits: tuple[Hits, Hits] | N
         pair = [image_shares(block(side, shared)) for side in hits]
         width = _width(of_students + of_images(pair[0], pair[1]))
     given_one_set = min(len(one), len(two)) == 1
-    return Difference(value, width, given_one_set, "" if width is not None else "too few students to tell a spread")
+    why = "students that are too few, or all score the same, tell no spread"
+    return Difference(value, width, given_one_set, "" if width is not None else why)
 
 
 def difference_to_control(method: Scores, control: Scores, hits: tuple[Hits, Hits] | None = None) -> Difference:
@@ -124,7 +127,8 @@ def difference_to_control(method: Scores, control: Scores, hits: tuple[Hits, Hit
         why = f"random has {len(control)} of at least {MIN_DRAWS} draws"
         return Difference(found.value, found.half_width if len(control) > 1 else None, found.given_one_set, why)
     alone = len(method) == 1 and len(_shared_seeds(method, control)) == 1
-    return replace(found, why=ONE_STUDENT) if alone and not found.why else found
+    single = len(next(iter(method.values()))) == 1 if alone else False
+    return replace(found, why=ONE_STUDENT if single else ONE_SHARED) if alone and not found.why else found
 
 
 def half_width(values: Sequence[float]) -> float | None:

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ddbench.reading import no_search_for_cycles
 from ddbench.report import grouping, notes
@@ -27,6 +27,15 @@ AVERAGE = "mean"
 """The name of the average where a student's would stand."""
 
 
+class Network(NamedTuple):
+    """A student that is fitted to images and classes."""
+
+    name: str
+    """Its full name."""
+    fitted: str
+    """What tells it from others of that name, as text."""
+
+
 @dataclass(frozen=True)
 class Row:
     """One method as it was configured."""
@@ -43,6 +52,8 @@ class Row:
     """Over the table's `averaged` columns; None where one of them was not measured, or there are none."""
     level: Level | None = None
     """The lowest of its records' provenance levels; None where they were not asked about."""
+    altered: tuple[str, ...] = ()
+    """Options, of its teacher too, that were set by hand or by `--preset cpu`: its recipe is no paper's."""
 
     @property
     def control(self) -> bool:
@@ -75,6 +86,14 @@ class Table:
     """By column, its heading and student, where the columns are no students (`axes.along`)."""
     control: Variant | None = None
     """The row that others are compared with; of several versions of the control, the one that was taken."""
+    networks: Mapping[str, Network] = field(default_factory=dict)
+    """By column, its student."""
+    evaluator: str = ""
+    """What made the metric, as `Heading.evaluator` has it."""
+
+    def column_like(self, network: Network) -> str | None:
+        """Return the column of a student, whatever it is called here."""
+        return next((name for name, own in self.networks.items() if own == network), None)
 
     def better(self, difference: Difference) -> int:
         """Return 1 where the interval says better than random, -1 where it says worse, 0 where it does not say."""
@@ -171,14 +190,15 @@ def _table(
 ) -> Table:
     metric, code = asked_for
     records, left_out = grouping.newest_code(every, code)
-    by_cell: dict[tuple[Variant, str], list[Record]] = defaultdict(list)
-    columns: dict[str, Record] = {}
+    by_row: dict[Variant, dict[Network, list[Record]]] = defaultdict(lambda: defaultdict(list))
+    networks: dict[Network, str] = {}
     for record in records:
-        name = grouping.column_of(record)
-        columns.setdefault(name, record)
-        by_cell[grouping.variant_of(record, code), name].append(record)
-    names = grouping.column_titles(columns)
-    cells = {(variant, names[name]): grouping.one_per_coordinate(found) for (variant, name), found in by_cell.items()}
+        network = Network(record.cell.student, grouping.column_of(record))
+        networks[network] = network.name
+        by_row[grouping.variant_of(record, code)][network].append(record)
+    names = grouping.column_titles(networks)
+    counted = {variant: grouping.one_per_coordinate(found) for variant, found in by_row.items()}
+    cells = {(variant, names[network]): found for variant, row in counted.items() for network, found in row.items()}
     asked = grouping.asked_for(records)
     labels = grouping.labels({variant for variant, _ in cells}, asked, named)
     ordered = sorted(labels, key=lambda variant: _order(variant, labels[variant]))
@@ -191,7 +211,8 @@ def _table(
     bare = [_row(labels[variant], variant, cells, results) for variant in ordered]
     shortened = records[0].smoke
     rows, averaged = ordered_rows(bare, results, control, higher_is_better=block.higher_is_better, smoke=shortened)
-    under = [*notes.under_table(records, rows, left_out=left_out, averaged=averaged), *notes.direction(block)]
+    again = _distilled_again(records, [record for found in cells.values() for record in found])
+    under = [*notes.under_table(records, rows, left_out=left_out, averaged=averaged, again=again), *notes.direction(block)]
     return Table(
         heading=grouping.heading_of(records[0]),
         title=title,
@@ -206,7 +227,15 @@ def _table(
         named=named,
         averaged=averaged,
         control=control,
+        networks={name: network for network, name in names.items()},
+        evaluator=grouping.heading_for(records[0], metric).evaluator,
     )
+
+
+def _distilled_again(every: Iterable[Record], used: Iterable[Record]) -> int:
+    """Return how many records are of sets that no record in use is of: another set of the same distill seed stands for them."""
+    known = {record.distilled_sha256 for record in used}
+    return sum(record.distilled_sha256 not in known for record in every)
 
 
 def ordered_rows(
@@ -239,7 +268,9 @@ def _row(
 ) -> Row:
     mine = {student: found[variant] for student, found in results.items() if variant in found}
     records = [record for (owner, _), found in cells.items() if owner == variant for record in found]
-    return Row(label, variant, mine, fmean(total_bytes(record) for record in records), stage_seconds(records))
+    altered = sorted({name for record in records for name in grouping.altered(record)})
+    size = fmean(total_bytes(record) for record in records)
+    return Row(label, variant, mine, size, stage_seconds(records), altered=tuple(altered))
 
 
 def _control(cells: dict[tuple[Variant, str], list[Record]]) -> Variant | None:

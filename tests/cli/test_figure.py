@@ -13,6 +13,7 @@ import ddbench
 from ddbench.cli.app import app
 from ddbench.cli.figure import KINDS
 from ddbench.report.figures import kinds
+from factory import a_record
 
 SMALL = {
     "protocol": "quick-soft/1",
@@ -116,7 +117,14 @@ def test_a_walk_is_drawn_space_by_space(walked, tmp_path):
         (["curves"], "records of 2 different ipc share no axes: 1, 2; choose with --ipc"),
         (["walk"], "no set here was made by a walk through a generator; make one with: ddbench run hglad -o keep_walk=true"),
         (["ipc", "--metric", "ece"], "no record here has the metric 'ece'"),
-        (["ipc", "--dataset", "cifar10"], "no record matches; make some with: ddbench run dwa"),
+        (["ipc", "--dataset", "cifar10"], "no record has dataset 'cifar10'; the records have: digits"),
+        (["ipc", "--method", "dwaa"], "no record has method 'dwaa'; did you mean 'dwa'? the records have: dwa, random"),
+        (["ipc", "--student", "resnet"], "no record has student 'resnet'"),
+        (["ipc", "--where", "nope=1"], "no record has option 'nope'; the records have: "),
+        (["ipc", "--where", "rhoo=1"], "no record has option 'rhoo'; did you mean 'rho'?"),
+        (["ipc", "--where", "rho=7"], "no record has rho '7'; the records have: 0.015, 0.1"),
+        (["ipc", "--ipc", "1", "--where", "rho=0.1"], "no record has rho '0.1'; the records have: 0.015"),
+        (["ipc", "--method", "random", "--where", "rho=0.1"], "no record has option 'rho'; the records have: none"),
         (["ipcs"], "unknown figure 'ipcs'. Did you mean 'ipc'? See: ddbench figure --help"),
         (["ipc", "--out", "figure.gif"], "figures are written as .svg, .png, .pdf"),
     ],
@@ -125,6 +133,31 @@ def test_what_cannot_be_drawn_is_one_sentence(store, more, sentence):
     result = asked(store, *more)
     assert result.exit_code != 0
     assert sentence in result.stderr
+
+
+def test_without_any_record_the_command_that_makes_some_is_told(tmp_path):
+    result = asked(tmp_path / "none", "ipc", "--dataset", "cifar10", "--where", "rho=1")
+    assert "no record matches; make some with: ddbench run dwa" in result.stderr
+
+
+def test_sets_are_chosen_by_what_labels_show_of_their_parts_too(tmp_path):
+    def walked(network, lr):
+        blocks = {"synthesizer": {"lr": lr, "spaces": ["f1"], "kept": True}, "objective": {"network": network}}
+        options = {part: {"values": values, "sources": dict.fromkeys(values, "suite")} for part, values in blocks.items()}
+        return a_record(synthesizer="glad", options=options, key=network, distilled_sha256=network)
+
+    def drawn(*where):
+        words = [word for one in where for word in ("--where", one)]
+        result = asked(tmp_path / "store", "ipc", "--records", str(tmp_path), *words, "--json")
+        return sorted(point["label"] for point in json.loads(result.stdout)["data"]["points"])
+
+    for record in (walked("convnet2", 1.23456789), walked("convnet3", 1.2345), a_record()):
+        (tmp_path / f"{record.key}.json").write_text(record.model_dump_json(), "utf-8")
+    for where in ("objective.network=convnet2", "lr=1.23456789"):
+        labels = drawn(where)
+        assert [label.partition(" ")[0] for label in labels] == ["glad", "random"]
+        assert "convnet2" in labels[0]
+    assert len(drawn('spaces=["f1"]', "kept=true")) == 3
 
 
 def test_drawing_imports_no_torch(store, tmp_path):

@@ -164,3 +164,37 @@ def test_rows_of_a_suite_have_the_names_that_it_gives_its_methods(store, tmp_pat
     for axis in ("student", "ipc"):
         shown = json.loads(table(store, "--suite", str(file), "--by", axis, "--json").stdout)
         assert {row["method"] for one in shown for row in one["rows"]} == {"random", "directed"}
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        (("--pairs", "--by", "ipc"), "--by goes with tables alone"),
+        (("--published", "--by", "dataset"), "--by goes with tables alone"),
+        (("--robustness", "--metric", "real_ratio"), "--robustness is of top1"),
+    ],
+)
+def test_flags_that_would_be_ignored_are_refused(store, flags, sentence):
+    result = table(store, *flags)
+    assert result.exit_code == 2
+    assert sentence in result.output
+
+
+def test_records_that_newer_code_stands_in_for_lower_no_level(store):
+    new = nested("dwa", [[0.7, 0.72]], code="e" * 64, made="2027-01-01")
+    check = Check(level="verified", how="retrained", by="a test", when="2026-01-01T00:00:00+00:00")
+    for one in new:
+        store.add_record(one, None)
+        beside(store.root / "records" / f"{one.key}.json").write_bytes(as_bytes(with_check(None, one, check)))
+    rows, _ = levels(store)
+    assert rows == {"random": "submitted", "dwa": "verified"}
+
+
+def test_along_ipc_the_level_is_said_once(store):
+    for one in nested("dwa", [[0.7, 0.72]], ipc=50):
+        store.add_record(one, None)
+    (shown,) = [
+        one for one in json.loads(table(store, "--json", "--by", "ipc").stdout) if one["heading"]["protocol"] != "dc-hard/1"
+    ]
+    assert [note.startswith("level: ") for note in shown["notes"]].count(True) == 1
+    assert {row["level"] for row in shown["rows"]} == {"submitted"}

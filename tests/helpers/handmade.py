@@ -34,7 +34,8 @@ def record(top1: float = 0.5, **changes: Any) -> Record:
         top1: The metric.
         changes: Fields of the cell by name; of the protocol, those of `RECIPE`; `options`,
             `version`, `code`, `smoke`, `made`, `set_sha`, `fitting`, `metrics`,
-            `dtype`, `protocol_sha256`, `shape`, `teacher_key`, `numerics`; whatever is not given is that of a plain digits cell.
+            `dtype`, `protocol_sha256`, `shape`, `teacher_key`, `numerics`, `source` (of all options), `works_with` (plugins
+            beside the synthesizer: kind, name, version, code); whatever is not given is that of a plain digits cell.
     """
     cell = {
         "synthesizer": "random",
@@ -48,7 +49,7 @@ def record(top1: float = 0.5, **changes: Any) -> Record:
         "eval_seed": 0,
     }
     cell |= {name: changes.pop(name) for name in list(changes) if name in cell}
-    options = changes.pop("options", {})
+    options, source = changes.pop("options", {}), changes.pop("source", "default")
     shape = changes.pop("shape", (1, 8, 8))
     code, version = changes.pop("code", "c" * 64), changes.pop("version", 1)
     set_sha = changes.pop("set_sha", sha(cell["synthesizer"], cell["distill_seed"], sorted(options.items()), code))
@@ -64,11 +65,11 @@ def record(top1: float = 0.5, **changes: Any) -> Record:
         "ddbench_version": "0.1.0",
         "numerics_version": numerics,
         "cell": cell,
-        "options": {"synthesizer": {"values": options, "sources": dict.fromkeys(options, "default")}},
+        "options": {"synthesizer": {"values": options, "sources": dict.fromkeys(options, source)}},
         "protocol": recipe,
         "protocol_sha256": protocol_sha,
         "student": {"name": cell["student"], "version": 1, "shape": list(shape), "num_classes": 10, "fitting": fitting},
-        "plugins": [_plugin("synthesizer", cell["synthesizer"], version, code)],
+        "plugins": [_plugin(*one) for one in (("synthesizer", cell["synthesizer"], version, code), *changes.pop("works_with", ()))],
         "dataset": {
             "name": cell["dataset"],
             "sha256": sha(cell["dataset"]),

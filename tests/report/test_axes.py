@@ -12,7 +12,7 @@ from ddbench.report.formats import render
 from ddbench.report.layout import Grid, Marks, grid
 from ddbench.report.sheets import fits, pieces, sheet_of
 from ddbench.report.tables import summary
-from handmade import nested
+from handmade import nested, record
 
 RANDOM = [[0.50, 0.52, 0.51], [0.53, 0.52, 0.54], [0.48, 0.50, 0.51]]
 STUDENTS = ("ddbench/convnet3", "timm/resnet10t", "ddbench/convnet3-bn")
@@ -159,3 +159,68 @@ def test_a_sheet_of_a_table_has_differences_beside_the_scores_where_there_is_roo
     (table,) = summary(across())
     sheet = sheet_of(table, [], {})
     assert len(sheet.wide(Marks()).headers) > len(sheet.narrow(Marks()).headers) == len(grid(table).headers)
+
+
+@pytest.mark.parametrize("axis", ["ipc", "dataset"])
+def test_a_metric_that_was_made_in_two_ways_has_a_table_for_each(axis):
+    changes = [{"ipc": 1}, {"ipc": 10}] if axis == "ipc" else [{"dataset": "digits"}, {"dataset": "fashion-mnist"}]
+    ways = [{"ece": (value, unit, False)} for value, unit in ((0.1, "fraction"), (0.4, "bins"))]
+    records = [record(metrics=way, **change) for change in changes for way in ways]
+    found = [
+        [result.estimate.value for row in table.rows for result in row.results.values()]
+        for table in along(summary(records, metric="ece"), axis)
+    ]
+    assert sorted(found) == [[0.1, 0.1], [0.4, 0.4]]
+
+
+def test_networks_of_one_short_name_never_share_a_table():
+    records = [record(ipc=ipc, student=student) for ipc, student in ((1, "ddbench/resnet18"), (10, "timm/resnet18"))]
+    tables = along(summary(records), "ipc")
+    assert [(table.title.split("student ")[1].split(" ")[0], table.students) for table in tables] == [
+        ("ddbench/resnet18", ("ipc 1",)),
+        ("timm/resnet18", ("ipc 10",)),
+    ]
+
+
+def test_along_datasets_a_student_is_fitted_to_each():
+    fitted = {"digits": {"stem": 1}, "cifar10": {"stem": 2}}
+    records = [record(dataset=name, fitting=fitting) for name, fitting in fitted.items()]
+    (table,) = along(summary(records), "dataset")
+    assert table.students == ("cifar10", "digits")
+
+
+def test_the_mean_is_compared_with_the_control_that_its_columns_have():
+    old, new = moved(RANDOM, 0.2), RANDOM
+    records = [
+        one
+        for ipc in (1, 10)
+        for one in (
+            *nested("random", old, version=10, ipc=ipc, made="2026-01-01"),
+            *nested("random", new, version=9, ipc=ipc, made="2026-02-01"),
+            *nested("dwa", moved(RANDOM, 0.1), ipc=ipc),
+        )
+    ]
+    (table,) = along(summary(records), "ipc")
+    row = rows_of(table)["dwa"]
+    for result in (*row.results.values(), row.average):
+        assert result.difference.value == pytest.approx(0.1)
+
+
+def test_a_mean_of_columns_with_different_controls_is_compared_with_none():
+    records = [
+        one
+        for ipc, version in ((1, 1), (10, 2))
+        for one in (*nested("random", RANDOM, version=version, ipc=ipc), *nested("dwa", moved(RANDOM, 0.1), ipc=ipc))
+    ]
+    (table,) = along(summary(records), "ipc")
+    row = rows_of(table)["dwa"]
+    assert all(result.difference.value == pytest.approx(0.1) for result in row.results.values())
+    assert row.average.difference is None
+    assert "The columns have different versions of random: their mean is compared with none." in table.notes
+
+
+def test_what_is_said_of_rows_is_said_of_these_rows():
+    records = [*nested("random", RANDOM, ipc=1), *nested("random", [[0.6, 0.62]], ipc=10)]
+    (table,) = along(summary(records), "ipc")
+    assert len(table.notes) == len(set(table.notes))
+    assert [note.startswith("n: ") for note in table.notes].count(True) == 1

@@ -104,3 +104,16 @@ def test_numbers_are_fractions_in_json_and_percent_in_csv():
     (row,) = csv.DictReader(io.StringIO(render([sheet], "csv")))
     assert (view["rows"][0]["published"], float(row["published_percent"])) == (0.31, 31.0)
     assert view["rows"][0]["met"] is True
+
+
+@pytest.mark.parametrize("source", ["command line", "suite", "preset cpu: ours"])
+def test_with_options_of_its_own_a_row_is_never_met(source):
+    (one,) = compared(FIVE, options={"iterations": 1}, source=source)
+    assert (one.met, one.verdict) == (None, "other iterations")
+    (paper,) = compared(FIVE, options={"iterations": 1}, source="preset paper-ipc10: released code")
+    assert paper.verdict == "yes"
+
+
+def test_draws_that_all_score_the_same_are_not_said_to_be_too_few():
+    (one,) = compared(draws(*[0.31] * 5))
+    assert (one.met, one.verdict) == (None, "all score the same")

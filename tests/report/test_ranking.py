@@ -13,8 +13,8 @@ from ddbench.report.spread import of_difference
 SIMULATIONS = 2000
 
 
-def by_seed(y: np.ndarray) -> dict[str, dict[int, float]]:
-    return {str(d): dict(enumerate(values)) for d, values in enumerate(y.tolist())}
+def by_seed(y: np.ndarray, method: str = "") -> dict[str, dict[int, float]]:
+    return {f"{method}{d}": dict(enumerate(values)) for d, values in enumerate(y.tolist())}
 
 
 def equal_methods(rng, count, sets, seeds, sds) -> list[np.ndarray]:
@@ -124,10 +124,21 @@ def test_where_lower_is_better_the_lowest_comes_first():
 
 
 def test_methods_that_score_the_same_share_a_rank():
-    same = by_seed(np.array([[0.5, 0.6], [0.55, 0.65], [0.52, 0.6]]))
-    assert {place.rank for place in places({"a": same, "b": same, "c": same}, None).values()} == {(1, 3)}
-    flat = by_seed(np.full((3, 3), 0.1))
-    assert {place.rank for place in places({"a": flat, "b": flat}, None).values()} == {(1, 2)}
+    same = np.array([[0.5, 0.6], [0.55, 0.65], [0.52, 0.6]])
+    assert {place.rank for place in places({name: by_seed(same, name) for name in "abc"}, None).values()} == {(1, 3)}
+    flat = np.full((3, 3), 0.1)
+    assert {place.rank for place in places({name: by_seed(flat, name) for name in "ab"}, None).values()} == {(1, 2)}
+
+
+def test_the_same_sets_under_several_names_are_one_competitor():
+    rng = np.random.default_rng(11)
+    scores = {name: by_seed(mean + rng.normal(0, 0.01, (3, 3)), name) for name, mean in (("random", 0.5), ("b", 0.53), ("c", 0.9))}
+    alone = places(scores, "random")
+    again = places({**scores, **{f"b{number}": scores["b"] for number in range(20)}}, "random")
+    assert {name: again[name] for name in scores} == alone
+    assert {place for name, place in again.items() if name.startswith("b")} == {alone["b"]}
+    (why,) = {place.why for place in places({"a": scores["b"], "b": scores["b"]}, None).values()}
+    assert why == "all complete rows are the same sets"
 
 
 def test_a_row_that_lacks_students_is_not_ranked_and_does_not_move_others():

@@ -153,3 +153,28 @@ def test_every_format_has_the_score_with_hlr_and_ior(form):
     for part in ("LRS", "HLR", "IOR"):
         assert part.lower() in text.lower()
     assert "0.246" in text if form in {"md", "latex"} else "0.24" in text
+
+
+def test_all_parts_of_a_score_are_of_the_same_sets_and_seeds():
+    third = [[0.9, 0.9, 0.9, 0.2]]
+    records = [one for one in label_records() if one.cell.synthesizer != "dwa" or one.cell.label_regime == "hard"]
+    records += nested("dwa", [*DWA_SOFT, *third])
+    (view,) = [view for view in label_robustness(summary(records)) if view.score]
+    hlr, ior = (view.parts[name].value for name in ("HLR", "IOR"))
+    assert view.sets == 2
+    assert ior == pytest.approx(mean(DWA_SOFT) - mean(RANDOM_SOFT))
+    assert view.score.value == pytest.approx(bounded(WEIGHT * ior - (1 - WEIGHT) * hlr))
+
+
+def test_two_networks_of_one_short_name_make_no_score():
+    hard, soft = [one for one in label_records() if one.cell.label_regime == "hard"], []
+    for one in label_records():
+        if one.cell.label_regime != "hard":
+            soft += nested(one.cell.synthesizer, [[0.5]], student="timm/convnet3")
+    assert not any(view.score for view in label_robustness(summary([*hard, *soft])))
+
+
+def test_random_is_the_tables_own_control():
+    older = nested("random", [[0.9] * 3] * 4, version=9, made="2025-01-01")
+    (view,) = [view for view in label_robustness(summary([*older, *label_records()])) if view.score]
+    assert view.parts["IOR"].value == pytest.approx(mean(DWA_SOFT) - mean(RANDOM_SOFT))

@@ -197,3 +197,11 @@ def test_sets_with_eval_seeds_of_their_own_are_a_sample_of_sets():
     sets = [[0.50, 0.54], [0.60, 0.58], [0.55, 0.57]]
     apart = {str(d): {10 * d + e: value for e, value in enumerate(values)} for d, values in enumerate(sets)}
     assert estimate(apart).half_width == pytest.approx(half_width([fmean(values) for values in sets]))
+
+
+@pytest.mark.parametrize("value", [269787.44, 1e-3 / 7, 1e15 / 7])
+def test_equal_numbers_of_any_size_tell_no_spread(value):
+    sets = {str(d): dict.fromkeys(range(7), value) for d in range(3)}
+    assert estimate(sets).half_width is None
+    assert estimate({"0": sets["0"]}).half_width is None
+    assert paired_difference(sets, {name: dict.fromkeys(range(7), value * 2) for name in sets}).half_width is None

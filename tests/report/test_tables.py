@@ -128,6 +128,74 @@ def test_under_any_code_the_newest_record_of_a_coordinate_counts():
     assert table.rows[0].results["convnet3"].estimate.value == pytest.approx((0.1 + sum(map(sum, DRAWS[1:])) / 3) / 3)
 
 
+@pytest.mark.parametrize("other", [("objective", "distribution", 2, "a" * 64), ("objective", "distribution", 1, "b" * 64)])
+def test_sets_of_other_versions_and_files_of_what_a_synthesizer_works_with_are_never_averaged(other):
+    first = {"works_with": [("objective", "distribution", 1, "a" * 64)], "made": "2026-01-01"}
+    records = [
+        *nested("dm", DRAWS, **first),
+        *nested("dm", [[0.9, 0.9, 0.9]], works_with=[other], made="2026-02-01", set_sha="f" * 64),
+    ]
+    means = [round(row.results["convnet3"].estimate.value, 3) for table in (summary(records, code="each")) for row in table.rows]
+    assert sorted(means) == [0.612, 0.9]
+    newest = sorted(round(row.results["convnet3"].estimate.value, 3) for row in summary(records)[0].rows)
+    assert newest == ([0.612, 0.9] if other[2] == 2 else [0.9])
+
+
+def test_under_hard_labels_versions_of_the_teacher_have_rows_of_their_own_too():
+    hard = {"label_regime": "hard", "protocol": "dc-hard/1"}
+    records = [record(works_with=[("teacher", "scratch", version, "a" * 64)], **hard) for version in (1, 2)]
+    assert labels(summary(records)[0]) == ["random teacher.version=1", "random teacher.version=2"]
+    soft = [record(works_with=[("teacher", "scratch", version, "a" * 64)]) for version in (1, 2)]
+    assert labels(summary(soft)[0]) == ["random"]
+
+
+def test_options_that_differ_in_the_eighth_digit_are_two_rows():
+    records = [record(options={"rho": rho}) for rho in (0.01234560, 0.01234561)]
+    assert labels(summary(records)[0]) == ["random rho=0.0123456", "random rho=0.01234561"]
+
+
+def test_a_set_that_was_distilled_again_under_its_seed_is_no_further_draw():
+    once = nested("herding", [[0.6, 0.62, 0.61]], set_sha="a" * 64, made="2026-01-01")
+    again = nested("herding", [[0.7, 0.7]], set_sha="b" * 64, made="2026-02-01")
+    (table,) = summary([*nested("random", DRAWS), *once, *again])
+    found = table.rows[1].results["convnet3"]
+    assert (found.estimate.sets, found.estimate.students, found.estimate.value) == (1, 3, pytest.approx(0.61))
+    assert found.difference.interval is not None
+    assert found.rank is not None
+    assert any(note.startswith("2 records are left out: their sets were distilled again") for note in table.notes)
+    as_many = nested("herding", [[0.7, 0.7, 0.7]], set_sha="b" * 64, made="2026-02-01")
+    assert summary([*once, *as_many])[0].rows[0].results["convnet3"].estimate.value == pytest.approx(0.7)
+
+
+def test_a_column_that_lacks_the_set_of_a_seed_takes_the_next_one():
+    most = [*nested("herding", [[0.6, 0.62, 0.61]], set_sha="a" * 64)]
+    other = [record(0.7, synthesizer="herding", set_sha="b" * 64, student=name) for name in ("timm/resnet10t", "ddbench/convnet3")]
+    (row,) = summary([*most, *other])[0].rows
+    assert {name: result.estimate.value for name, result in row.results.items()} == {
+        "convnet3": pytest.approx(0.61),
+        "resnet10t": 0.7,
+    }
+
+
+def test_a_metric_that_is_read_in_two_ways_has_two_tables():
+    records = [record(metrics={"ece": (0.1, "fraction", better)}, synthesizer=name) for name, better in (("a", True), ("b", False))]
+    assert [(labels(table), table.higher_is_better) for table in summary(records, metric="ece")] == [(["b"], False), (["a"], True)]
+
+
+def test_rows_that_are_the_same_sets_are_named():
+    again = [nested("dm", DRAWS[:1], options={"iterations": count}, set_sha="a" * 64) for count in range(6)]
+    (table,) = summary([*nested("random", DRAWS), *(one for records in again for one in records)])
+    (note,) = [note for note in table.notes if note.startswith("The same sets")]
+    assert note.endswith("dm iterations=0, dm iterations=1, dm iterations=2, dm iterations=3, 2 more.")
+    assert {row.results["convnet3"].rank for row in table.rows} == {(1, 2)}
+
+
+def test_two_eval_seeds_are_said_to_cover_less():
+    covers = [note for note in summary(nested("random", [[0.6, 0.62]] * 3))[0].notes if "as little as 85 %" in note]
+    assert len(covers) == 1
+    assert not [note for note in summary(nested("random", DRAWS))[0].notes if "as little as 85 %" in note]
+
+
 def test_distill_seeds_that_gave_the_same_set_count_once():
     (table,) = summary(nested("herding", [[0.6, 0.62, 0.61]] * 3, set_sha="d" * 64))
     found = table.rows[0].results["convnet3"].estimate

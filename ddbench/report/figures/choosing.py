@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 
 from ddbench.errors import BadRequest, DataMissing
 from ddbench.report import grouping, notes
-from ddbench.report.statistics import Estimate, estimate
+from ddbench.report.figures.naming import Names, in_order, names, refuse_many
+from ddbench.report.statistics import Estimate, Scores, estimate
+from ddbench.report.tables import summary
 
 if TYPE_CHECKING:
     from ddbench.records import MetricBlock, Record
@@ -49,24 +51,51 @@ class Chosen:
 
     @property
     def variants(self) -> list[Variant]:
-        """Rows: the control first, then by label."""
-        return sorted(self.labels, key=lambda one: (one.synthesizer != grouping.CONTROL, self.labels[one]))
+        """Rows: the control first, then by label, numbers in labels by size."""
+        return sorted(self.labels, key=lambda one: in_order(self.labels[one]))
 
     @property
     def ipcs(self) -> list[int]:
         return sorted({ipc for _, ipc in self.cells})
 
+    @property
+    def metric(self) -> str:
+        return self.block.name if self.block else "top1"
+
+    @property
+    def names(self) -> Names:
+        """What rows are called where they are drawn.
+
+        Raises:
+            BadRequest: There are more than a figure can tell apart.
+        """
+        shown = [self.labels[variant] for variant in self.variants]
+        refuse_many(shown)
+        return names(shown)
+
+    def scores(self, variant: Variant, ipc: int) -> Scores:
+        """Return the metric in one cell, by distilled set and eval seed."""
+        return grouping.scores(self.cells[variant, ipc], self.metric)
+
     def estimate(self, variant: Variant, ipc: int) -> Estimate:
         """Return the metric's mean with its interval in one cell."""
-        metric = self.block.name if self.block else "top1"
-        return estimate(grouping.scores(self.cells[variant, ipc], metric))
+        return estimate(self.scores(variant, ipc))
+
+    @property
+    def control(self) -> Variant | None:
+        """The control that tables of these records compare with: of several versions, the one that was made last."""
+        controls = [record for record in self.records if record.cell.synthesizer == grouping.CONTROL]
+        return next((table.control for table in summary(controls, metric=self.metric)), None)
 
     def caption(self, *parts: str) -> str:
         """Return what stands under every figure: what is drawn, on what, under which protocol, and what its bars mean."""
         heading = replace(grouping.heading_of(self.first), ipc=self.ipcs[0])
         title = heading.title if len(self.ipcs) == 1 else heading.title.replace(f"ipc {heading.ipc}", f"ipc {_list(self.ipcs)}")
         student = self.first.cell.student.rpartition("/")[2]
-        return " ".join([*parts, f"{title}, student {student}.", notes.protocol_line(self.first)])
+        ceiling = any(variant.synthesizer == grouping.CEILING for variant in self.labels)
+        whole = [f"{grouping.CEILING}: the whole train split, at any ipc, and no rival."] if ceiling else []
+        said = [part for part in parts if part]
+        return " ".join([*said, *whole, f"{title}, student {student}.", notes.protocol_line(self.first)])
 
 
 def choose(asked: Asked, *, free_ipc: bool = False, metric: str | None = None) -> Chosen:
@@ -87,11 +116,12 @@ def choose(asked: Asked, *, free_ipc: bool = False, metric: str | None = None) -
         raise DataMissing(_nothing(asked, metric))
     _refuse_mixed(records, free_ipc=free_ipc, metric=metric)
     kept, _ = grouping.newest_code(records, "newest")
-    cells: dict[tuple[Variant, int], list[Record]] = defaultdict(list)
+    by_row: dict[Variant, dict[int, list[Record]]] = defaultdict(lambda: defaultdict(list))
     rows = _rows(kept, free_ipc=free_ipc)
     for record in kept:
-        cells[rows[grouping.variant_of(record)], record.cell.ipc].append(record)
-    by_cell = {place: tuple(grouping.one_per_coordinate(found)) for place, found in cells.items()}
+        by_row[rows[grouping.variant_of(record)]][record.cell.ipc].append(record)
+    counted = {variant: grouping.one_per_coordinate(found) for variant, found in by_row.items()}
+    by_cell = {(variant, ipc): tuple(found) for variant, row in counted.items() for ipc, found in row.items()}
     labels = grouping.labels({variant for variant, _ in by_cell}, grouping.asked_for(kept))
     block = next((one for one in kept[0].metrics if one.name == metric), None)
     return Chosen(tuple(kept), labels, by_cell, block)
@@ -119,16 +149,6 @@ def unit(chosen: Chosen) -> str:
     return chosen.block.unit if chosen.block else ""
 
 
-def bars(chosen: Chosen) -> str:
-    """Return the sentence on intervals that a caption needs."""
-    found = [chosen.estimate(*place) for place in chosen.cells]
-    if any(one.half_width is not None and not one.given_one_set for one in found):
-        return "Bars: 95 % intervals over distilled sets."
-    if any(one.half_width is not None for one in found):
-        return "Bars: 95 % intervals given one distilled set."
-    return "No bars: one student each tells no spread."
-
-
 def _refuse_mixed(records: Sequence[Record], *, free_ipc: bool, metric: str | None) -> None:
     """Raise BadRequest where records may not share axes."""
     headings = {grouping.heading_of(record) for record in records}
@@ -140,7 +160,7 @@ def _refuse_mixed(records: Sequence[Record], *, free_ipc: bool, metric: str | No
     if len(students) > 1:
         names = sorted(set(students.values()))
         raise BadRequest(f"these records are of {len(students)} students: {', '.join(names)}; name one with --student")
-    measured = {one.evaluator for record in records for one in record.metrics if one.name == metric}
+    measured = {grouping.heading_for(record, metric).evaluator for record in records} if metric else set()
     if len(measured) > 1:
         raise BadRequest(
             f"{metric} was measured in {len(measured)} ways: {'; '.join(sorted(measured))}; give records of one with --records"

@@ -9,6 +9,7 @@ import numpy as np
 from ddbench.errors import DataMissing
 from ddbench.report.figures import style
 from ddbench.report.figures.choosing import Asked, Chosen, choose
+from ddbench.report.figures.legends import legend
 from ddbench.report.figures.style import Drawing
 
 if TYPE_CHECKING:
@@ -22,32 +23,37 @@ EVALUATOR = "diversity"
 FEW_CLASSES = 20
 """Up to so many classes each has its place on the axis; more are sorted."""
 
+FEW_POINTS = 120
+"""Up to so many points, of all methods together, too."""
+
 
 def distance(asked: Asked) -> Drawing:
     """Return the within-class distance of each class, a line for each method, its distilled sets as a range."""
     chosen = choose(asked, metric="within_class_distance")
     found = {chosen.labels[variant]: by_class(asked, chosen, number) for number, variant in enumerate(chosen.variants)}
+    called = chosen.names
     classes = len(next(iter(found.values()))[0])
-    few = classes <= FEW_CLASSES
+    few = classes <= FEW_CLASSES and classes * len(found) <= FEW_POINTS
     order = "by class" if few else "classes of each method sorted by it"
+    bars = "Bars: range over distilled sets; in" if few else "In"
     caption = chosen.caption(
         "Mean distance between the images of a class in a teacher's last features, divided by that between real train images of "
-        f"it: 1 is as diverse as real images; {order}. Bars: range over distilled sets; in brackets: mean over classes."
+        f"it: 1 is as diverse as real images; {order}. {bars} brackets: mean over classes.",
+        called.note,
     )
     figure, (axes,) = style.panels(1, caption=caption, size=(6.8, 3.6))
-    axes.axhline(1.0, color="#888888", linewidth=1)
-    axes.annotate(
-        "real images", (1, 1.0), (-2, 3), xycoords=("axes fraction", "data"), textcoords="offset points", fontsize=7, ha="right"
-    )
+    axes.axhline(1.0, color="#888888", linewidth=1, label="real images (1)")
+    step = min(0.12, 0.8 / len(found))
     for number, (label, look) in enumerate(style.looks(list(found)).items()):
-        _draw(axes, found[label], (label, look), offset=(number - (len(found) - 1) / 2) * 0.12 if few else None)
+        _draw(axes, found[label], (called.shown[label], look), offset=(number - (len(found) - 1) / 2) * step if few else None)
     axes.set_xlabel("class" if few else "classes, sorted")
     axes.set_ylabel("normalised feature distance")
     axes.set_ylim(bottom=0)
     if few:
         axes.set_xticks(range(classes))
-    style.legend(axes)
-    data: dict[str, Any] = {"methods": {label: _json(values) for label, values in found.items()}}
+    legend(axes, caption)
+    methods = {label: _json(values) for label, values in found.items()}
+    data: dict[str, Any] = {"methods": methods, "shown_as": dict(called.shown)}
     return Drawing(figure, data, caption)
 
 

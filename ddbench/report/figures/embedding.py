@@ -10,10 +10,12 @@ from ddbench.errors import BadRequest
 from ddbench.report.figures import style
 from ddbench.report.figures.choosing import Asked, Chosen, choose
 from ddbench.report.figures.grids import first_set
+from ddbench.report.figures.legends import put
 from ddbench.report.figures.style import Drawing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
     from ddbench.report.figures.sidecars import Arrays
@@ -25,6 +27,8 @@ PERPLEXITY = 30.0
 COMPONENTS = 50
 """Principal components that t-SNE is given: more only take time (van der Maaten and Hinton, 2008)."""
 
+PANEL_INCHES = 2.4
+
 GRID = 120
 """Steps of the density's grid, each way."""
 
@@ -35,6 +39,7 @@ SHARES = (0.95, 0.75, 0.5, 0.25)
 def tsne(asked: Asked) -> Drawing:
     """Return one panel for each method, all on one map of its images, the other methods' and the real sample."""
     chosen = choose(asked)
+    called = chosen.names
     found = _sets(asked, chosen)
     real = next(iter(found.values()))
     labels = np.concatenate([one["labels"] for one in found.values()])
@@ -43,9 +48,10 @@ def tsne(asked: Asked) -> Drawing:
     caption = chosen.caption(
         "t-SNE of the last features of a teacher: each method's first distilled set over the density of real train images (grey: "
         f"{', '.join(f'{share:.0%}' for share in sorted(SHARES))} of it), one map for all panels; colour and marker: class. "
-        "Distances far apart mean little."
+        "Distances far apart mean little.",
+        called.note,
     )
-    figure, axes = style.panels(len(found), caption=caption, size=(2.4, 2.4), columns=4)
+    figure, axes = style.panels(len(found), caption=caption, size=(PANEL_INCHES, PANEL_INCHES), columns=4)
     data: dict[str, Any] = {"real": {"points": real_places.tolist(), "labels": real["real_labels"].tolist()}, "methods": {}}
     start = 0
     for place, (label, one) in zip(axes, found.items(), strict=True):
@@ -53,10 +59,10 @@ def tsne(asked: Asked) -> Drawing:
         start += len(mine)
         density(place, real_places)
         _scatter(place, mine, one["labels"])
-        place.set_title(style.text(label), fontsize=9)
+        style.title(place, called.shown[label], PANEL_INCHES)
         data["methods"][label] = {"points": mine.tolist(), "labels": one["labels"].tolist()}
-    _legend(axes[0], sorted(set(labels.tolist())))
-    return Drawing(figure, data, caption)
+    _legend(figure, sorted(set(labels.tolist())), caption)
+    return Drawing(figure, data | {"shown_as": dict(called.shown)}, caption)
 
 
 def flattened(parts: list[NDArray[Any]]) -> NDArray[np.float64]:
@@ -140,8 +146,8 @@ def _class_look(label: int) -> dict[str, Any]:
     return {"color": style.COLOURS[label % len(style.COLOURS)], "marker": style.MARKERS[label % len(style.MARKERS)]}
 
 
-def _legend(axes: Axes, labels: list[int]) -> None:
+def _legend(figure: Figure, labels: list[int], caption: str) -> None:
     from matplotlib.lines import Line2D
 
-    handles = [Line2D([], [], linestyle="none", markersize=4, label=str(label), **_class_look(label)) for label in labels]
-    axes.figure.legend(handles=handles, loc="outside upper center", ncols=min(10, len(labels)), fontsize=7, title="class")
+    handles = [Line2D([], [], linestyle="none", markersize=4, **_class_look(label)) for label in labels]
+    put(figure, handles, [str(label) for label in labels], caption=caption, title="class")

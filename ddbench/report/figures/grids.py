@@ -25,7 +25,7 @@ INCHES = 0.34
 def images(asked: Asked) -> Drawing:
     """Return a block of images for each method, a row for each class; of each method its first distilled set."""
     chosen = choose(asked)
-    (ipc,) = chosen.ipcs
+    (ipc,), called = chosen.ipcs, chosen.names
     found: dict[str, NDArray[np.uint8]] = {}
     shown: dict[str, Any] = {}
     spaces, names = set(), []
@@ -38,13 +38,14 @@ def images(asked: Asked) -> Drawing:
         spaces.add(manifest["space"])
         names = manifest["dataset"]["class_names"][: asked.classes]
     stretched = " Whitened images are stretched to their own range." if "zca" in spaces else ""
-    caption = chosen.caption(f"Images of each method's first distilled set, a row for each class.{stretched}")
+    caption = chosen.caption(f"Images of each method's first distilled set, a row for each class.{stretched}", called.note)
     columns = max(1, min(asked.images, ipc))
     size = (max(1.2, INCHES * columns) + 0.35, INCHES * len(names) + 0.4)
     figure, axes = style.panels(len(found), caption=caption, size=size, columns=6)
     for place, (label, picture) in zip(axes, found.items(), strict=True):
-        _show(place, picture, style.text(label), [style.text(name) for name in names])
-    return Drawing(figure, {"methods": shown, "classes": names}, caption)
+        _show(place, picture, [style.text(name) for name in names])
+        style.title(place, called.shown[label], size[0])
+    return Drawing(figure, {"methods": shown, "classes": names, "shown_as": dict(called.shown)}, caption)
 
 
 def first_set(records: Sequence[Record]) -> Record:
@@ -67,9 +68,8 @@ def tiled(shown: NDArray[np.uint8], labels: NDArray[Any], *, rows: int, columns:
     return canvas
 
 
-def _show(axes: Axes, picture: NDArray[np.uint8], label: str, names: Sequence[str]) -> None:
+def _show(axes: Axes, picture: NDArray[np.uint8], names: Sequence[str]) -> None:
     axes.imshow(picture, interpolation="nearest")
-    axes.set_title(label, fontsize=8)
     axes.grid(visible=False)
     axes.spines[:].set_visible(False)
     height = (picture.shape[0] + 1) / max(1, len(names))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,8 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import LogLocator
 
 from ddbench.errors import BadRequest, EnvironmentProblem
-from ddbench.report.grouping import CONTROL
+from ddbench.report.figures.naming import method_of
+from ddbench.report.grouping import CEILING, CONTROL
 from ddbench.report.layout import plain
 
 if TYPE_CHECKING:
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 """Okabe and Ito (2008), without yellow, which white paper swallows; black is the control's."""
+
+CONTROL_MARKERS = ("x", "+", "1", "2", "3", "4")
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "h")
 
@@ -37,6 +41,12 @@ DPI = 150
 DECADE = 10.0
 
 CAPTION_SIZE, LINE_INCHES = 7.5, 0.145
+
+TITLE_SIZE, TITLE_CHARACTERS = 8, 13
+"""Of a panel; an inch holds so many."""
+
+PAD_INCHES = 0.06
+"""Around panels."""
 
 SETTINGS: Any = {
     "font.size": 9,
@@ -74,22 +84,28 @@ class Drawing:
 
 
 def looks(labels: Sequence[str]) -> dict[str, Look]:
-    """Return a look per label: black and dashed for the control, the others told apart by colour, marker and line at once."""
-    found = {}
-    others = [label for label in labels if not is_control(label)]
-    for number, label in enumerate(others):
-        found[label] = Look(
-            COLOURS[number % len(COLOURS)],
-            MARKERS[number % len(MARKERS)],
-            LINES[number % len(LINES)],
-            HATCHES[number % len(HATCHES)],
-        )
-    return found | {label: Look("#000000", "x", (0, (1, 1.5)), "|||") for label in labels if is_control(label)}
+    """Return a look per label, in their order: colour, marker and line differ at once, and repeat after `naming.MOST`.
+
+    The control is black and dotted, its versions told apart by markers; the ceiling is grey.
+    """
+    found, counts = {}, Counter[str]()
+    for label in labels:
+        kind = method_of(label) if method_of(label) in {CONTROL, CEILING} else ""
+        found[label] = _look(kind, counts[kind])
+        counts[kind] += 1
+    return found
 
 
-def is_control(label: str) -> bool:
-    """Return whether a row's label is the random control's."""
-    return label.partition(" ")[0] == CONTROL
+def _look(kind: str, number: int) -> Look:
+    """Return the look of the so-manyeth row of a kind: the control, the ceiling, or a method."""
+    if kind == CONTROL:
+        return Look("#000000", CONTROL_MARKERS[number % len(CONTROL_MARKERS)], (0, (1, 1.5)), "|||")
+    if kind == CEILING:
+        return Look("#808080", "*", "-", "---")
+    line = number + number // len(COLOURS)  # so that colour and line, and marker and line, repeat no earlier than all three
+    return Look(
+        COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)], LINES[line % len(LINES)], HATCHES[number % len(HATCHES)]
+    )
 
 
 def panels(count: int, *, caption: str, size: tuple[float, float] = (4.2, 3.2), columns: int = 3) -> tuple[Figure, list[Axes]]:
@@ -103,34 +119,48 @@ def panels(count: int, *, caption: str, size: tuple[float, float] = (4.2, 3.2), 
     """
     across = min(count, columns)
     down = -(-count // across)
-    width = max(size[0] * across, 4.5)
-    lines = wrapped(caption, width)
-    below = LINE_INCHES * len(lines) + 0.1
-    height = size[1] * down + below
     with rc_context(SETTINGS):
-        figure = Figure(figsize=(width, height), dpi=DPI)
-        figure.set_layout_engine(ConstrainedLayoutEngine(rect=(0.0, below / height, 1.0, 1 - below / height)))
+        figure = Figure(dpi=DPI)
         axes = figure.subplots(down, across, squeeze=False).ravel().tolist()
     for empty in axes[count:]:
         empty.set_visible(False)
-    figure.text(0.01, 0.05 / height, "\n".join(lines), fontsize=CAPTION_SIZE, va="bottom", color="#333333", parse_math=False)
+    lay_out(figure, (max(size[0] * across, 4.5), size[1] * down), caption)
     return figure, axes[:count]
+
+
+def lay_out(figure: Figure, inches: tuple[float, float], caption: str) -> None:
+    """Give a figure its size, width and height without the caption, and the caption under it, instead of the one it had."""
+    width, panels_high = inches
+    lines = wrapped(caption, width)
+    below = _below(lines)
+    height = panels_high + below
+    figure.set_size_inches(width, height)
+    rect = (0.0, below / height, 1.0, 1 - below / height)
+    figure.set_layout_engine(ConstrainedLayoutEngine(rect=rect, w_pad=PAD_INCHES, h_pad=PAD_INCHES))
+    for text in list(figure.texts):
+        text.remove()
+    figure.text(0.01, 0.05 / height, "\n".join(lines), fontsize=CAPTION_SIZE, va="bottom", color="#333333", parse_math=False)
+
+
+def panel_inches(figure: Figure, caption: str) -> tuple[float, float]:
+    """Return a figure's width, and its height without the caption."""
+    width, height = (float(size) for size in figure.get_size_inches())
+    return width, height - _below(wrapped(caption, width))
+
+
+def _below(lines: Sequence[str]) -> float:
+    return LINE_INCHES * len(lines) + 0.1
 
 
 def wrapped(caption: str, width: float) -> list[str]:
     """Return a caption's lines for a figure so many inches wide."""
-    return textwrap.wrap(plain(caption), int(width * 16.5)) or [""]
+    return textwrap.wrap(plain(caption), int(width * 16.5), break_on_hyphens=False) or [""]
 
 
-def legend(axes: Axes) -> None:
-    """Put the legend of a figure with one panel above it, where it hides no point."""
-    handles, labels = axes.get_legend_handles_labels()
-    figure = axes.get_figure(root=True)
-    if figure is None:
-        return
-    width = figure.get_figwidth()
-    columns = max(1, min(len(labels), int(width * 13 / max(12, *(len(label) + 7 for label in labels)))))
-    figure.legend(handles, labels, loc="outside upper center", ncols=columns, fontsize=8, frameon=False)
+def title(axes: Axes, label: str, inches: float) -> None:
+    """Write a row's label above its panel, in lines that are no wider than the panel."""
+    lines = textwrap.wrap(label, max(8, int(inches * TITLE_CHARACTERS)))
+    axes.set_title("\n".join(text(line) for line in lines), fontsize=TITLE_SIZE)
 
 
 def stretch(axes: Axes, values: Sequence[float]) -> None:

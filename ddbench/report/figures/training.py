@@ -10,6 +10,8 @@ import numpy as np
 from ddbench.errors import DataMissing
 from ddbench.report.figures import style
 from ddbench.report.figures.choosing import Asked, choose
+from ddbench.report.figures.legends import legend
+from ddbench.report.figures.naming import names, refuse_many
 from ddbench.report.figures.style import Drawing
 
 if TYPE_CHECKING:
@@ -29,18 +31,22 @@ def curves(asked: Asked) -> Drawing:
             found[chosen.labels[variant]] = summarised(with_curve)
     if not found:
         raise DataMissing("these records hold no training curve of more than one epoch; a longer protocol has one")
-    caption = chosen.caption("Students' mean training loss by epoch: the mean over students, and the range between them.")
+    refuse_many(list(found))
+    called = names(list(found))
+    about = "Students' mean training loss by epoch: the mean over students, and the range between them."
+    caption = chosen.caption(about, called.note)
     figure, (axes,) = style.panels(1, caption=caption, size=(6.4, 3.6))
     for label, look in style.looks(list(found)).items():
         one = found[label]
-        axes.plot(one["epoch"], one["mean"], label=style.text(label), color=look.colour, linestyle=look.line, linewidth=1.4)
-        axes.fill_between(one["epoch"], one["low"], one["high"], color=look.colour, alpha=0.15, linewidth=0)
+        name = style.text(called.shown[label])
+        axes.plot(one["epoch"], one["mean"], label=name, color=look.colour, linestyle=look.line, linewidth=1.4)
+        axes.fill_between(one["epoch"], one["low"], one["high"], color=look.colour, alpha=min(0.15, 0.9 / len(found)), linewidth=0)
     if all(value > 0 for one in found.values() for value in one["low"]):
         axes.set_yscale("log")
     axes.set_xlabel("epoch")
     axes.set_ylabel("training loss")
-    style.legend(axes)
-    data: dict[str, Any] = {"curves": found}
+    legend(axes, caption)
+    data: dict[str, Any] = {"curves": found, "shown_as": dict(called.shown)}
     return Drawing(figure, data, caption)
 
 

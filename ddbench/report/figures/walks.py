@@ -12,11 +12,13 @@ from ddbench.errors import DataMissing
 from ddbench.report.figures import style
 from ddbench.report.figures.choosing import Asked, choose
 from ddbench.report.figures.grids import first_set, tiled
+from ddbench.report.figures.legends import put
 from ddbench.report.figures.style import Drawing
 from ddbench.report.layout import plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
     from ddbench.records import Record
@@ -25,6 +27,9 @@ if TYPE_CHECKING:
 NAMES = ("images", "labels", "walk.loss", "walk.score", "walk.scored_at", "walk.chosen", "walk.ends")
 
 PIXEL = "pixel"
+
+STRIP_INCHES, CURVES_INCHES = 5.8, 3.2
+"""The width of the images, the height of the curves."""
 
 
 @dataclass(frozen=True)
@@ -62,11 +67,12 @@ def walk(asked: Asked) -> Drawing:
         "objective's loss at each step; where a selector judged, its score of each candidate and the one handed on (star)."
     )
     rows = 0 if ends is None else 1
-    figure, axes = style.panels(1 + rows, caption=caption, size=(7.0, 3.0), columns=1)
+    figure, axes = style.panels(1 + rows, caption=caption, size=(7.0, CURVES_INCHES), columns=1)
     if ends is not None:
         shown = by_class(joined_ends(ends, len(one.spaces)), arrays["labels"], asked.classes)
         _strip(axes[0], shown, one.spaces)
-    _curves(axes[-1], one)
+        _make_room(figure, shown, caption)
+    put(figure, *_curves(axes[-1], one), caption=caption)
     data: dict[str, Any] = {
         "distilled_key": record.distilled_key,
         "spaces": list(one.spaces),
@@ -152,6 +158,16 @@ def _only(asked: Asked, record: Record) -> Asked:
     return Asked((record,), asked.sidecars, asked.metric)
 
 
+def _make_room(figure: Figure, ends: NDArray[np.uint8], caption: str) -> None:
+    """Give the upper panel the height that its images take."""
+    legs, count, _, height, width = ends.shape
+    inches = STRIP_INCHES * (legs * height) / (count * width) + 0.3
+    grid = figure.axes[0].get_gridspec()
+    if grid is not None:
+        grid.set_height_ratios([inches, CURVES_INCHES])
+    style.lay_out(figure, (7.0, inches + CURVES_INCHES), caption)
+
+
 def _strip(axes: Axes, ends: NDArray[np.uint8], spaces: Sequence[str]) -> None:
     legs, count = ends.shape[:2]
     flat = ends.reshape(legs * count, *ends.shape[2:])
@@ -165,7 +181,8 @@ def _strip(axes: Axes, ends: NDArray[np.uint8], spaces: Sequence[str]) -> None:
     axes.spines[:].set_visible(False)
 
 
-def _curves(axes: Axes, one: Walk) -> None:
+def _curves(axes: Axes, one: Walk) -> tuple[list[Any], list[Any]]:
+    """Draw loss and scores by step; return a legend's handles and labels."""
     axes.plot(np.arange(1, len(one.loss) + 1), one.loss, color=style.COLOURS[0], linewidth=1.0, label="loss (left)")
     start = 0
     for number, (space, end) in enumerate(zip(one.spaces, one.ends, strict=False)):
@@ -198,10 +215,11 @@ def _curves(axes: Axes, one: Walk) -> None:
             linewidth=0.9,
             label="score (right)",
         )
-        beside.plot(one.chosen, one.chosen_score, linestyle="none", marker="*", markersize=11, color="#000000", label="handed on")
+        star: dict[str, Any] = {"linestyle": "none", "marker": "*", "markersize": 11, "color": "#000000", "clip_on": False}
+        beside.plot(one.chosen, one.chosen_score, label="handed on", **star)
         beside.set_ylabel("score")
         beside.grid(visible=False)
         beside.spines["right"].set_visible(True)
         more = beside.get_legend_handles_labels()
         handles, names = [*handles, *more[0]], [*names, *more[1]]
-    axes.legend(handles, names, fontsize=7.5, loc="upper right")
+    return handles, names

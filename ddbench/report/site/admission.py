@@ -158,7 +158,11 @@ def _refusal(name: str, record: Record, quarantine: Sequence[Quarantined]) -> Le
             return LeftOut(name, "quarantined", why)
     if not has_metric(record, METRIC):
         return LeftOut(name, "unranked metric", f"{name} has no {METRIC}")
-    value = record.metric(METRIC)
+    block = next(one for one in record.metrics if one.name == METRIC)
+    if (block.unit, block.higher_is_better) != ("fraction", True):
+        why = f"{name} has a {METRIC} in {cut(block.unit, 20)!r}, {'more' if block.higher_is_better else 'less'} being better"
+        return LeftOut(name, "damaged", f"{why}; it is a fraction, and more is better")
+    value = block.value
     if not 0 <= value <= 1:
         return LeftOut(name, "damaged", f"{name} has a {METRIC} of {value:g}, which is no fraction between 0 and 1")
     return None

@@ -144,9 +144,12 @@ def _order(line: Line) -> tuple[bool, int, str, str]:
 def _unused(entry: Entry, reason: Literal["superseded", "older code"]) -> LeftOut:
     name = f"{entry.path.parent.name}/{entry.path.name}"
     if reason == "older code":
-        why = f"{name} was made by other files of {entry.record.cell.synthesizer} than its newest record, under the same version"
+        made_by = entry.record.cell.synthesizer
+        why = (
+            f"{name} was made by other files of {made_by}, or of what it works with, than its newest record"
+        )
     else:
-        why = f"{name} has a newer record of the same row and seeds"
+        why = f"{name} has another record of the same row and seeds in its place"
     return LeftOut(name, reason, why)
 
 

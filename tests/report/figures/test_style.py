@@ -10,6 +10,7 @@ import pytest
 
 from ddbench.errors import BadRequest, EnvironmentProblem
 from ddbench.report.figures import style
+from ddbench.report.figures.naming import MOST
 from ddbench.report.figures.tradeoffs import against_bytes
 from swept import a_grid
 
@@ -25,6 +26,18 @@ def test_methods_are_told_apart_without_colour():
     found = style.looks([f"method {number}" for number in range(8)] + ["random"])
     assert len({look.marker for look in found.values()}) == 9
     assert len({(look.marker, str(look.line)) for look in found.values()}) == 9
+
+
+def test_thirty_methods_differ_in_colour_and_line_and_in_marker_and_line():
+    found = style.looks([f"method{number}" for number in range(MOST)]).values()
+    assert len({(look.colour, str(look.line)) for look in found}) == MOST  # curves have no markers
+    assert len({(look.marker, str(look.line)) for look in found}) == MOST  # a printer may have no colours
+
+
+def test_versions_of_the_control_are_black_with_markers_of_their_own():
+    found = style.looks(["random version=1", "random version=2", "dwa"])
+    assert [look.colour for look in found.values()][:2] == ["#000000", "#000000"]
+    assert len({look.marker for look in found.values()}) == 3
 
 
 def test_every_colour_stands_out_on_white_paper():

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 
 from ddbench.errors import BadRequest, DataMissing
 from ddbench.report.figures.sweeps import heatmap, sweep
+from ddbench.report.tables import summary
 from factory import a_record
+from handmade import record
 from swept import a_swept
 
 
@@ -38,6 +42,31 @@ def test_a_sweep_draws_the_mean_at_each_value_and_its_interval_as_a_band(asked):
     assert level.get_ydata()[0] == pytest.approx(42)
 
 
+def test_of_several_versions_of_the_control_the_level_is_the_one_that_tables_compare_with(asked):
+    """Versions sort as text, `10` before `9`, and the older one by label; neither is what a table takes: the one made last."""
+    rows = [record(0.5 + rho / 100, synthesizer="dwa", options={"rho": rho}) for rho in (1.0, 2.0)]
+    for versions in (("1", "2"), ("9", "10"), ("10", "9")):
+        old, new = (
+            record(top1, version=version, code=version * 32, made=f"2026-0{month}-01", set_sha=version)
+            for top1, version, month in zip((0.7, 0.3), versions, (1, 2), strict=True)
+        )
+        records = [old, new, *rows]
+        (table,) = summary(records)
+        drawing = sweep(asked(records, options=("rho",)))
+        assert [one["value"] for one in drawing.data["random"]] == [0.3]
+        assert dict(table.control.settings)["version"] == versions[1]
+        assert f"random version={versions[1]}" in {line.get_label() for line in drawing.figure.axes[0].lines}
+
+
+def test_many_lines_have_bars_side_by_side_instead_of_bands_over_bands(asked):
+    many = [((("r_var", r), ("rho", rho / 10)), 0.4) for r in (1.0, 5.0) for rho in range(7)]
+    drawing = sweep(asked(swept(many), options=("r_var",)))
+    (axes,) = drawing.figure.axes
+    assert len(axes.containers) == 7
+    assert "Bars: 95 %" in drawing.caption
+    assert [point["x"] for point in drawing.data["lines"]["dwa rho=0.1"]] == [1, 5]
+
+
 def test_options_that_differ_otherwise_are_lines_of_their_own_and_single_values_are_no_line(asked):
     more = [((("r_var", r), ("rho", 0.2)), 0.5) for r in (1.0, 5.0)] + [((("r_var", 1.0), ("rho", 0.9)), 0.1)]
     drawing = sweep(asked(swept([*LAMBDA, *more]), options=("r_var",)))
@@ -49,6 +78,17 @@ def test_values_over_more_than_a_decade_stand_on_a_logarithmic_axis(asked):
     assert sweep(asked(swept(wide), options=("r_var",))).figure.axes[0].get_xscale() == "log"
     with_zero = [((("r_var", r),), 0.4) for r in (0.0, 1.0, 10.0)]
     assert sweep(asked(swept(with_zero), options=("r_var",))).figure.axes[0].get_xscale() == "linear"
+
+
+def test_numbers_of_values_that_lie_close_are_upright(asked):
+    close = [((("r_var", r),), 0.4) for r in (100.0, 101.0, 102.0, 110.0, 150.0)]
+    drawing = sweep(asked(swept(close), options=("r_var",)))
+    drawing.figure.draw_without_rendering()
+    boxes = [label.get_window_extent() for label in drawing.figure.axes[0].get_xticklabels()]
+    assert all(left.x0 < right.x0 for left, right in itertools.pairwise(boxes))
+    assert boxes[0].height > boxes[0].width
+    apart = sweep(asked(swept(LAMBDA), options=("r_var",)))
+    assert {label.get_rotation() for label in apart.figure.axes[0].get_xticklabels()} == {0}
 
 
 def test_a_heat_map_holds_each_combination_with_its_number(asked):

@@ -49,10 +49,43 @@ def test_each_point_is_the_estimate_that_tables_give_in_percent(asked):
         for place, ipc in enumerate((1, 10)):
             mine = [record for record in records if (record.cell.synthesizer, record.cell.ipc) == (label, ipc)]
             expected = estimate(grouping.scores(mine, "top1"))
-            assert (x[place], y[place]) == (ipc, pytest.approx(100 * expected.value))
+            assert (x[place], y[place]) == (pytest.approx(ipc, rel=0.05), pytest.approx(100 * expected.value))  # side by side
             assert widths[place] == pytest.approx(100 * expected.half_width)
     assert [tick.get_text() for tick in axes.get_xticklabels()] == ["1", "10"]
     assert axes.get_ylabel() == "top1 [%]"
+
+
+def test_rows_at_one_place_stand_side_by_side_and_the_json_says_the_place(asked):
+    drawing = against_ipc(asked(a_grid(VALUES | {("sre2l", 10): 0.61})))
+    places = [x[-1] for x, _, _ in drawn(drawing.figure.axes[0]).values()]
+    low, high = drawing.figure.axes[0].get_xlim()
+    assert low < min(places) < 10 < max(places) < high
+    assert len(set(places)) == 3
+    assert {point["x"] for point in drawing.data["points"]} == {1, 10}
+    assert "side by side" in drawing.caption
+
+
+def test_many_rows_at_one_ipc_all_stand_within_the_axes(asked):
+    drawing = against_ipc(asked(a_grid({(f"method{number}", 10): 0.5 for number in range(20)})))
+    (axes,) = drawing.figure.axes
+    low, high = axes.get_xlim()
+    places = [x for x, _, _ in drawn(axes).values()]
+    assert all(low < x < high for (x,) in places)
+    assert len({x for (x,) in places}) == 20
+
+
+def test_images_per_class_stand_at_points_only_where_they_differ(asked):
+    (axes,) = against_bytes(asked(a_grid(VALUES))).figure.axes
+    assert {text.get_text() for text in axes.texts} == {"1", "10"}
+    (axes,) = against_bytes(asked(a_grid({place: value for place, value in VALUES.items() if place[1] == 10}))).figure.axes
+    assert not axes.texts
+
+
+def test_the_whole_train_split_is_no_rival_on_the_front_and_the_caption_says_what_it_is(asked):
+    records = a_grid({("random", 1): 0.3, ("dwa", 1): 0.5, ("full", 1): 0.9}, bytes={"images": 1000})
+    drawing = against_bytes(asked(records))
+    assert [one["label"] for one in drawing.data["front"]] == ["dwa"]
+    assert "full: the whole train split, at any ipc, and no rival." in drawing.caption
 
 
 def test_bytes_count_labels_and_the_front_is_marked(asked):
@@ -105,13 +138,16 @@ def test_what_may_not_share_a_table_shares_no_axes(asked, changes, sentence):
 
 
 def test_numbers_that_were_measured_in_two_ways_share_no_axes(asked):
-    def with_ece(evaluator):
+    def with_ece(evaluator, **changes):
         metric = {"name": "ece", "value": 0.1, "unit": "fraction", "higher_is_better": False, "evaluator": evaluator}
-        return a_record(metrics=(metric,), key=evaluator)
+        return a_record(metrics=(metric | changes,), key=f"{evaluator}{changes}")
 
-    records = [with_ece("calibration 1"), with_ece("calibration 1 bins=20")]
-    with pytest.raises(BadRequest, match="ece was measured in 2 ways: calibration 1; calibration 1 bins=20"):
-        against_ipc(asked(records, metric="ece"))
+    usual = with_ece("calibration 1")
+    with pytest.raises(BadRequest, match=r"ece was measured in 2 ways: calibration 1 .*; calibration 1 bins=20"):
+        against_ipc(asked([usual, with_ece("calibration 1 bins=20")], metric="ece"))
+    for changes in ({"higher_is_better": True}, {"unit": "bits"}):
+        with pytest.raises(BadRequest, match=r"ece was measured in 2 ways: calibration 1 .*; calibration 1 "):
+            against_ipc(asked([usual, with_ece("calibration 1", **changes)], metric="ece"))
 
 
 def test_a_metric_that_nobody_measured_is_named_with_those_that_are_there(asked):

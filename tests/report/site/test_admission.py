@@ -193,3 +193,11 @@ def test_records_that_newer_ones_stand_in_for_are_told(tmp_path):
     assert {one.reason for one in found.left_out} == {"older code", "superseded"}
     assert found.records == 2
     assert {line.result.estimate.value for _, line in found.lines} == {0.5, 0.7}
+
+
+@pytest.mark.parametrize("claim", [("fraction", False), ("percent", True)])
+def test_accuracy_that_is_read_the_other_way_or_in_another_unit_is_refused(folder, claim):
+    saved(folder, record(0.5, metrics={"top1": (0.5, *claim)}))
+    reason, why = only_refusal(folder)
+    assert reason == "damaged"
+    assert "it is a fraction, and more is better" in why
