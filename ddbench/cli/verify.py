@@ -195,6 +195,7 @@ def _show(results: "list[Result]") -> None:
         if result.verdict:
             write(f"  {'agrees' if result.verdict.agrees else 'DISAGREES'}: {result.verdict.why}")
         write(f"  {_outcome(result)}" + (f"; level: {result.level}" if result.level else ""))
+        write("  seconds and memory are as the record states them; nothing checks these")
         if result.raised and result.verdict:
             write(f"  level and who checked ({shown(result.verdict.check.by)}; --by NAME) are in {result.raised}")
     if len(results) > 1:

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, Literal
 import pydantic
 
 from ddbench.api.protocol import ProtocolSpec
-from ddbench.distilled import DATA
+from ddbench.distilled import DATA, DistilledSet
 from ddbench.errors import ArtefactDamaged, DdbenchError
 from ddbench.exchange.manifests import MANIFEST, read_manifest
 from ddbench.exchange.safety import refuse_stray, regular, shown
 from ddbench.exchange.tensorfiles import read_arrays
 from ddbench.provenance import beside, standing
-from ddbench.records import read_record
+from ddbench.records import MetricBlock, read_record
 from ddbench.store import file_sha256
 
 if TYPE_CHECKING:
@@ -186,9 +186,10 @@ def _artefacts(record: Record, root: Path) -> Iterator[Finding]:
             yield from check_artefact(kinds[0] if kinds else f"need {shown(name)}", key, root)
     if record.labels_key is not None:
         yield from check_artefact("labels", record.labels_key, root)
-    for block in record.evaluators.values():
+    for name, block in record.evaluators.items():
         if block.key is not None:
             yield from check_artefact("evaluations", block.key, root)
+            yield from _same_metrics(record, name, root / "evaluations" / block.key)
 
 
 def _same_set(record: Record, root: Path) -> Iterator[Finding]:
@@ -205,6 +206,27 @@ def _same_set(record: Record, root: Path) -> Iterator[Finding]:
     yield Finding(
         "the record's set", "ok" if same else "damaged", "" if same else "the set here is not the one the student learned from"
     )
+    if same and (folder / DATA).is_file() and file_sha256(folder / DATA) == record.distilled_sha256:
+        yield _same_bytes(record, DistilledSet(folder, content).bytes)
+
+
+def _same_bytes(record: Record, parts: Mapping[str, int]) -> Finding:
+    """Return whether the record states the bytes that the parts of its set have."""
+    wrong = [f"{part} {record.bytes.get(part)}, not {size}" for part, size in parts.items() if record.bytes.get(part) != size]
+    return Finding("the set's bytes", "damaged" if wrong else "ok", f"the record states {', '.join(wrong)}" if wrong else "")
+
+
+def _same_metrics(record: Record, evaluator: str, folder: Path) -> Iterator[Finding]:
+    """Give whether the record says of its set what the evaluation that it names says of that set."""
+    try:
+        card = read_manifest(folder / CARD)
+        given = tuple(MetricBlock.model_validate(metric) for metric in card["metrics"])
+    except (DdbenchError, pydantic.ValidationError, KeyError, TypeError):
+        return  # the card's own finding tells
+    stated = tuple(one for one in record.metrics if one.evaluator.partition(" ")[0] == evaluator)
+    same = stated == given and card.get("distilled") == record.distilled_key
+    why = "the record states other metrics than the evaluation it names, or that is of another set"
+    yield Finding(f"metrics of {shown(evaluator)}", "ok" if same else "damaged", "" if same else why)
 
 
 def _file(title: str, folder: Path, name: str, entry: object) -> Finding:

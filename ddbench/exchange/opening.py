@@ -97,10 +97,19 @@ def open_elsewhere(path: Path, facts: DatasetFacts, telling: Telling) -> Opened:
     sizes = sorted({part.ipc for part in parts})
     if len(sizes) > 1:
         raise refuse(raw.path, f"holds distilled sets with {sizes[0]} and with {sizes[-1]} images per class; bring them one by one")
+    _refuse_unlike(raw, parts)
     read = reading([part.images for part in parts], facts, telling.pixels, raw.stated, raw.path)
     soft: SoftLabels = "none" if parts[0].soft_labels is None else telling.soft_labels or "probabilities"
     results = tuple(_result(one, part, read, facts, raw.path) for one, part in zip(raw.sets, parts, strict=True))
     return Opened(raw, read, soft, sizes[0], results)
+
+
+def _refuse_unlike(raw: RawFile, parts: Sequence[_Part]) -> None:
+    """Raise BadSet where students would not learn from all sets in one way: they are no draws of one method."""
+    if len({part.soft_labels is None for part in parts}) > 1:
+        raise refuse(raw.path, "holds distilled sets with soft labels and without; bring them one by one")
+    if len({one.lr is None for one in raw.sets}) > 1:
+        raise refuse(raw.path, "holds distilled sets with a learned step size and without; bring them one by one")
 
 
 def read_file(path: Path, facts: DatasetFacts) -> RawFile:
@@ -196,7 +205,7 @@ def _labels(raw: RawSet, soft: Tensor | None, count: int, about: _About) -> Tens
         return soft.argmax(dim=1)
     if labels is None:
         return _ordered(count, about)
-    if labels.dtype not in WHOLE and not torch.equal(labels, labels.round()):  # NaN is unlike itself
+    if labels.dtype not in WHOLE and not (bool(labels.isfinite().all()) and torch.equal(labels, labels.round())):
         raise refuse(where, f"labels are {labels.dtype} and no whole numbers; give the number of each image's class")
     if labels.ndim != 1 or len(labels) != count:
         raise refuse(where, f"there are {labels.numel()} labels for {count} images; each image needs one")

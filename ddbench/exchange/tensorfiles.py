@@ -154,7 +154,7 @@ def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path) -> np.nd
         raise DataDamaged(f"{shown(path)}: {shown(info.filename)!r} is no array ({str(error)[:200]})") from error
     if dtype.hasobject or dtype.names:
         raise UnsafeFile(f"{shown(path)}: {shown(info.filename)!r} holds Python objects, not numbers; nothing of it was read")
-    if prod(shape) * dtype.itemsize != len(content) - stream.tell():
+    if min(shape, default=0) < 0 or prod(shape) * dtype.itemsize != len(content) - stream.tell():
         raise DataDamaged(f"{shown(path)}: {shown(info.filename)!r} is not of the size its header declares; fetch the file again")
     return np.frombuffer(content, dtype, offset=stream.tell()).reshape(shape, order="F" if fortran else "C")
 

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
     from ddbench.report.tables import Table
 
-LATEX_MARKS = Marks(r" $\pm$ ", r"$^{1}$", r"$^{\dagger}$", r" $\uparrow$", r" $\downarrow$")
 
 LATEX_SPECIAL = {
     "\\": r"\textbackslash{}",
@@ -47,6 +46,11 @@ LATEX_SYMBOLS = {
     "†": r"$^{\dagger}$",
     "·": r"$\cdot$",
     "–": "--",
+    "\N{MINUS SIGN}": "$-$",
+    "…": r"\dots{}",
+    "α": r"$\alpha$",
+    "β": r"$\beta$",
+    "½": r"$\frac{1}{2}$",
 }
 
 UNSEEN = re.compile(r"[\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
@@ -158,7 +162,7 @@ def markdown_text(text: str) -> str:
 
 
 def _latex(sheet: Sheet) -> str:
-    content = sheet.wide(LATEX_MARKS)
+    content = sheet.wide(Marks())
     lines = [
         r"\begin{table}",
         r"\centering",
@@ -167,7 +171,7 @@ def _latex(sheet: Sheet) -> str:
         r"\toprule",
         _latex_row([latex_text(header) for header in content.headers]),
         r"\midrule",
-        *(_latex_row([latex_text(row[0]), *map(_latex_number, row[1:])]) for row in content.rows),
+        *(_latex_row([latex_text(row[0]), *map(_latex_cell, row[1:])]) for row in content.rows),
         r"\bottomrule",
         r"\end{tabular}",
         r"\end{table}",
@@ -185,9 +189,9 @@ def _latex_row(cells: Sequence[str]) -> str:
     return " & ".join(cells) + r" \\"
 
 
-def _latex_number(text: str) -> str:
-    """Return a number cell, whose marks are LaTeX already."""
-    return re.sub(r"-(?=\d)", "$-$", text).replace("×", r"$\times$").replace("–", "--")
+def _latex_cell(text: str) -> str:
+    """Return a cell that holds numbers, or a name: minus signs of numbers are such."""
+    return latex_text(re.sub(r"(?<!\w)-(?=\d)", "\N{MINUS SIGN}", text))
 
 
 def _percent(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -208,7 +212,8 @@ def _csv_cell(value: object) -> object:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, str):
-        return f"'{plain(value)}" if value[:1] in {"=", "+", "-", "@"} else plain(value)
+        text = plain(value)
+        return f"'{text}" if text[:1] in {"=", "+", "-", "@"} else text
     return value
 
 

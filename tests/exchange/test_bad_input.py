@@ -178,6 +178,17 @@ class TestSets:
         changed[3, 1, 2, 2] = value
         assert "1 pixels are NaN or infinite" in refused(save("set.pt", [changed, labels]), BadSet)
 
+    @pytest.mark.parametrize("value", [float("inf"), float("-inf"), float("nan")])
+    def test_labels_that_are_no_numbers(self, save, refused, pixels, labels, value):
+        wrong = labels.double()
+        wrong[3] = value
+        assert "no whole numbers" in refused(save("a.pt", [pixels, wrong]), BadSet)
+
+    def test_sets_of_which_only_some_have_soft_labels_or_a_step_size(self, save, refused, pixels, labels):
+        soft = torch.nn.functional.one_hot(labels, 4).float()
+        assert "soft labels and without" in refused(save("a.pt", [[pixels, labels], [pixels, soft]]), BadSet)
+        assert "step size and without" in refused(save("b.pt", [[pixels, labels, 0.1], [pixels, labels]]), BadSet)
+
     def test_soft_labels_that_are_none(self, save, refused, pixels):
         refused(save("set.pt", [pixels, torch.full((12, 4), float("nan"))]), BadSet)
         refused(save("set.pt", [pixels, torch.full((12, 5), 0.2)]), BadSet)
@@ -232,6 +243,14 @@ class TestSizes:
         with zipfile.ZipFile(path, "w") as archive:
             archive.writestr("images.npy", header.getvalue())
         assert "not of the size" in refused(path, DataDamaged)
+
+    def test_an_array_whose_header_counts_below_zero(self, tmp_path, refused):
+        content = io.BytesIO()
+        np.lib.format.write_array_header_1_0(content, {"descr": "|u1", "fortran_order": False, "shape": (-10, -64)})
+        path = tmp_path / "a.npz"
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("images.npy", content.getvalue() + bytes(640))
+        assert "not of the size its header declares" in refused(path, DataDamaged)
 
     def test_a_few_numbers_repeated_without_end_are_refused(self, save, refused):
         endless = torch.zeros(1, 1, 1, 1).expand(2**30, 3, 8, 8)

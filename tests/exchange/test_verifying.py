@@ -91,6 +91,12 @@ def true_labels():
     return np.asarray(plan(Request(("random",)), workspace).data.test.labels)
 
 
+def restated(path, name, value):
+    """Give a record another number for a metric."""
+    metrics = json.loads(path.read_text())["metrics"]
+    return resealed(path, metrics=[{**one, "value": value} if one["name"] == name else one for one in metrics])
+
+
 def states(path, workspace):
     return {one.what: one.state for one in verify(path, workspace.store.root, workspace, None).checked.findings}
 
@@ -318,3 +324,34 @@ def test_where_the_level_was_written_and_by_whom_is_told(store, path):
     answered = CliRunner().invoke(app, asked)
     assert answered.exit_code == 0, answered.output
     assert f"level and who checked (a reader; --by NAME) are in {path.with_suffix('.provenance')}" in answered.stdout
+
+
+@pytest.mark.parametrize("name", ["total_bytes", "real_ratio"])
+def test_a_metric_of_the_set_that_its_evaluation_does_not_have_is_found(path, workspace, name):
+    assert states(path, workspace)["metrics of storage"] == "ok"
+    restated(path, name, 7.0)
+    assert states(path, workspace)["metrics of storage"] == "damaged"
+    assert not verify(path, workspace.store.root, workspace, None).passed
+
+
+def test_an_evaluation_of_another_set_is_found(path, workspace):
+    record = read_record(path.read_bytes())
+    other = next(one for one in workspace.store.records() if one.distilled_key != record.distilled_key)
+    evaluators = json.loads(path.read_text())["evaluators"]
+    evaluators["storage"]["key"] = other.evaluators["storage"].key
+    resealed(path, evaluators=evaluators)
+    assert states(path, workspace)["metrics of storage"] == "damaged"
+
+
+def test_bytes_that_the_set_does_not_have_are_found(path, workspace):
+    assert states(path, workspace)["the set's bytes"] == "ok"
+    resealed(path, bytes__images=1)
+    (finding,) = [
+        one for one in verify(path, workspace.store.root, workspace, None).checked.findings if one.what == "the set's bytes"
+    ]
+    assert (finding.state, finding.about) == ("damaged", "the record states images 1, not 1280")
+
+
+def test_the_command_says_what_nothing_checks(path, store):
+    result = CliRunner().invoke(app, ["verify", str(path), "--store", str(store.root)])
+    assert "seconds and memory are as the record states them; nothing checks these" in result.output

@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from ddbench.report.formats import TEXT_FORMS, print_rich, render
 from ddbench.report.pairs import pair_sheets
 from ddbench.report.published import published_sheet
 from ddbench.report.robustness_sheet import robustness_sheets
+from ddbench.report.sources import load
 from ddbench.report.tables import summary
 from handmade import nested, record
 
@@ -174,3 +176,24 @@ def test_the_reason_for_a_missing_verdict_is_told():
 def test_metrics_in_other_units_are_not_turned_into_percent():
     (table,) = summary([record(metrics={"total_bytes": (123456.0, "bytes", False)})], metric="total_bytes")
     assert "1.235e+05" in render([table], "md")
+
+
+def test_latex_of_every_view_of_real_records_stands_for_itself():
+    kept = Path(__file__).parents[2] / "benchmarks" / "results"
+    tables = summary(load(None, sorted(folder for folder in kept.iterdir() if folder.is_dir())).records)
+    views = [*tables, *along(tables, "ipc"), *along(tables, "dataset"), *pair_sheets(tables), *robustness_sheets(tables)]
+    text = render([*views, published_sheet(tables)], "latex")
+    assert text.isascii()
+    assert re.findall(r"(?<!\\)[_%#]", text) == []
+    rows = [line for line in text.splitlines() if line.endswith(r" \\")]
+    assert rows
+    for sheet in text.split(r"\begin{tabular}")[1:]:
+        widths = {len(re.findall(r"(?<!\\)&", line)) for line in sheet.splitlines() if line.endswith(r" \\")}
+        assert len(widths) == 1
+
+
+def test_a_name_with_latex_in_it_is_a_name_in_every_cell():
+    records = [*nested("a&b_c", [[0.7, 0.72]]), *nested("random", [[0.60, 0.62], [0.63, 0.62], [0.58, 0.60]])]
+    text = render(pair_sheets(summary(records)), "latex")
+    assert r"a\&b\_c$^{1}$" in text
+    assert "a&b" not in text

@@ -22,6 +22,8 @@ NAMES = {
     "control": "a\x1b]0;title\x07\x1b[2Jb\r\nc\x00\u202ed",
     "latex": r"\input{/etc/passwd}$\write18{x}$",
     "formula": "=HYPERLINK(1)",
+    "formula behind a tab": "\t=HYPERLINK(1)",
+    "formula behind nothing": "\u200b=HYPERLINK(1)",
     "path": "../../../etc/passwd",
     "huge": "h" * 300_000,
 }
@@ -62,7 +64,7 @@ def test_names_of_methods_students_and_datasets_are_harmless_in_every_view(name,
         assert r"\input" not in text
         assert r"\write" not in text
     if form == "csv":
-        assert not any(cell.startswith("=") for line in text.splitlines() for cell in line.split(","))
+        assert not any(cell.lstrip().startswith("=") for line in text.splitlines() for cell in line.split(","))
     assert published_sheet(tables) is None
 
 

@@ -145,9 +145,7 @@ def _unused(entry: Entry, reason: Literal["superseded", "older code"]) -> LeftOu
     name = f"{entry.path.parent.name}/{entry.path.name}"
     if reason == "older code":
         made_by = entry.record.cell.synthesizer
-        why = (
-            f"{name} was made by other files of {made_by}, or of what it works with, than its newest record"
-        )
+        why = f"{name} was made by other files of {made_by}, or of what it works with, than its newest record"
     else:
         why = f"{name} has another record of the same row and seeds in its place"
     return LeftOut(name, reason, why)
