@@ -89,8 +89,18 @@ class Session:
         return self.store.find(kind, key)
 
 
+@contextmanager
+def threads_kept() -> Iterator[None]:
+    """Give torch back, after the block, the number of threads that it had: sessions take those of their plans."""
+    threads = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 def open_session(planned: Plan, workspace: Workspace, *, fresh: bool = False) -> Session:
-    """Return a session with the train split at hand and the test split locked."""
+    """Return a session with the train split at hand and the test split locked; torch has the plan's threads from here on."""
     torch.set_num_threads(planned.threads)
     collect_as_usual()
     if planned.device.type == "cpu":

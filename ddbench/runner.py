@@ -11,7 +11,7 @@ from ddbench.cells import Cell, Request
 from ddbench.errors import DdbenchError, EnvironmentProblem
 from ddbench.executors.helping import helping
 from ddbench.executors.problems import failure_content, problem_of
-from ddbench.making import Session, open_session
+from ddbench.making import Session, open_session, threads_kept
 from ddbench.place import pick_device
 from ddbench.planning import Plan, PlannedCell, PlannedStage, plan
 from ddbench.remaining import Remaining
@@ -49,6 +49,7 @@ class Outcome:
     """A sentence for every stored artefact that was found damaged and made again."""
 
 
+@threads_kept()
 def run(planned: Plan, workspace: Workspace, *, fresh: bool = False) -> Outcome:
     """Return the records of a plan's cells.
 

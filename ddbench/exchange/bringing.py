@@ -14,7 +14,7 @@ from ddbench.errors import BadRequest
 from ddbench.exchange.classorder import Agreement, check_order
 from ddbench.exchange.opening import Opened, Telling, notes_on, open_elsewhere
 from ddbench.external import CHECKER, PREFIX, External, ExternalOptions, is_external, order_of
-from ddbench.making import open_session
+from ddbench.making import open_session, threads_kept
 from ddbench.planning import plan
 
 if TYPE_CHECKING:
@@ -106,6 +106,7 @@ def bring(elsewhere: Elsewhere, request: Request, workspace: Workspace) -> Broug
     return Brought(plan(asked, workspace), contents)
 
 
+@threads_kept()
 def make_sets(brought: Brought, workspace: Workspace) -> None:
     """Put the sets that were brought into the store, their order of classes checked, before any student is trained.
 

@@ -21,7 +21,7 @@ from ddbench.exchange.retraining import (
     request_of,
 )
 from ddbench.external import is_external
-from ddbench.making import open_session
+from ddbench.making import open_session, threads_kept
 from ddbench.planning import plan
 from ddbench.store import Store
 
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from ddbench.workspace import Workspace
 
 
+@threads_kept()
 def redistil(record: Record, path: Path, workspace: Workspace, asked: Asked) -> Verdict:
     """Return whether students of a set that is distilled again agree with a record; nothing that is stored takes part.
 

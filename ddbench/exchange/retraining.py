@@ -25,7 +25,7 @@ from ddbench.errors import BadRequest, DataMissing
 from ddbench.exchange.checking import KEY, predictions_of
 from ddbench.exchange.manifests import read_manifest
 from ddbench.exchange.opening import Telling, open_elsewhere
-from ddbench.making import attainable, open_session, teacher
+from ddbench.making import attainable, open_session, teacher, threads_kept
 from ddbench.planning import plan
 from ddbench.provenance import Check, Measured
 from ddbench.stages import network_identity
@@ -72,6 +72,7 @@ class Asked:
     """Whether the set is made again as well."""
 
 
+@threads_kept()
 def retrain(record: Record, path: Path, source: Path, workspace: Workspace, asked: Asked) -> Verdict:
     """Return whether students trained again from a record's set agree with it; the record and its set stay as they are.
 

@@ -37,14 +37,25 @@ ENDING = {signal.SIGINT, signal.SIGTERM}
 @contextlib.contextmanager
 def helping(planned: Plan, workspace: Workspace, *, count: int) -> Iterator[list[psutil.Process]]:
     """Run `count` helper processes, each with the threads of the plan, while the block runs; they end with it."""
-    start = _copied if may_copy(planned) else _started
+    start, apart = (_copied, _uninterrupted) if may_copy(planned) else (_started, contextlib.nullcontext)
     helpers: list[psutil.Process] = []
     try:
         for _ in range(count):
-            helpers.append(start(planned, workspace))  # noqa: PERF401 - those before one that cannot start are to be ended
+            with apart():
+                helpers.append(start(planned, workspace))
         yield helpers
     finally:
         _end(helpers)
+
+
+@contextlib.contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Keep back what asks this process to end until the block is done: a copy that is in no list yet would be left behind."""
+    asked = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, asked)
 
 
 def may_copy(planned: Plan) -> bool:
@@ -75,16 +86,18 @@ def _end(helpers: list[psutil.Process]) -> None:
 
 
 def _copied(planned: Plan, workspace: Workspace) -> psutil.Process:
+    import torch
+
     parent = os.getpid()
-    asked = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)  # whoever asks meanwhile is heard afterwards
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # Python warns of any other thread, OpenMP's idle ones among them
-            pid = os.fork()
-        if pid == 0:
-            _copy(planned, workspace, parent)
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, asked)
+    torch.set_num_threads(planned.threads)  # as a session does: from here on OpenMP calls for no thread that a copy has not
+    for stream in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__):
+        if stream is not None:
+            stream.flush()  # a copy would write what waits in it a second time
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # Python warns of any other thread, OpenMP's idle ones among them
+        pid = os.fork()
+    if pid == 0:
+        _copy(planned, workspace, parent)
     return psutil.Process(pid)
 
 
@@ -129,6 +142,11 @@ def _be_alone() -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
     np.random.seed()  # noqa: NPY002 - methods may draw from the global generator, which would draw the same here
     torch.set_num_threads = _only_one
+    os.environ["OMP_NUM_THREADS"] = "1"
+    with contextlib.suppress(ImportError):  # it is there wherever scikit-learn is, which has an OpenMP of its own
+        from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+        threadpool_limits(1)
 
 
 def _only_one(nthreads: int) -> None:

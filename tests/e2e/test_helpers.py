@@ -18,6 +18,7 @@ from rich.progress import Progress
 import ddbench
 from ddbench import planning
 from ddbench.executors import helping
+from ddbench.making import threads_kept
 from ddbench.settings import Settings
 from ddbench.store import Store
 from ddbench.workspace import open_workspace
@@ -36,6 +37,8 @@ RUN = {
 def only_digits(monkeypatch, tmp_path):
     monkeypatch.setenv("DDBENCH_DATA", str(tmp_path / "no-data"))
     monkeypatch.setenv("DDBENCH_PLUGINS", "")
+    with threads_kept():
+        yield
 
 
 def test_small_steps_take_one_thread_each_and_a_process_for_every_idle_one(monkeypatch, tmp_path):
@@ -49,6 +52,17 @@ def test_small_steps_take_one_thread_each_and_a_process_for_every_idle_one(monke
     monkeypatch.setattr(planning, "SMALL_STEP_FLOPS", 1.0)
     large = ddbench.plan("noise", store=tmp_path, **RUN)
     assert (large.threads, large.helpers) == (4, 0)
+
+
+@pytest.mark.e2e
+def test_a_run_gives_torch_its_threads_back_for_the_next_one(tmp_path):
+    before = torch.get_num_threads()
+    first = ddbench.plan("random", store=tmp_path / "first", **RUN)
+    ddbench.run("random", store=tmp_path / "first", **RUN)
+    assert torch.get_num_threads() == before
+    second = ddbench.plan("random", store=tmp_path / "second", **RUN)
+    assert (second.threads, second.helpers) == (first.threads, first.helpers)
+    assert first.threads == 1 or before == 1
 
 
 @pytest.mark.e2e
@@ -103,9 +117,10 @@ def test_progress_does_not_stand_against_copies(monkeypatch, tmp_path):
         assert helping.may_copy(one) == (sys.platform == "linux" and not torch.accelerator.is_available())
 
 
-def in_a_process(lines, tmp_path):
+def in_a_process(lines, tmp_path, first=""):
     """Return the words that lines print at the end of a process, in which `plan` and `workspace` are at hand."""
     script = f"""
+{first}
 import os, random, sys, time, warnings
 import numpy, psutil, torch
 import ddbench
@@ -210,3 +225,74 @@ def test_helpers_that_began_are_ended_where_a_later_one_cannot(monkeypatch, tmp_
     with pytest.raises(OSError, match="no more"), helping.helping(planned, open_workspace(Settings(tmp_path, (), ())), count=2):
         pass
     assert not begun[0].is_running()
+
+
+@linux
+@pytest.mark.e2e
+def test_what_waits_to_be_written_is_written_once(tmp_path):
+    written = tmp_path / "written"
+    said = in_a_process(
+        f"""
+sys.stdout = open({str(written)!r}, "w")  # nothing else holds it, so that a copy closes it
+print("once")
+helping._help = lambda planned, workspace, parent: None
+with helping.helping(planned, workspace, count=2) as helpers:
+    for helper in helpers:
+        helper.wait()
+sys.stdout.flush()
+""",
+        tmp_path,
+    )
+    assert said == []
+    assert written.read_text() == "once\n"
+
+
+@linux
+@pytest.mark.e2e
+def test_an_interrupt_while_a_copy_begins_leaves_none_behind(tmp_path):
+    said = in_a_process(
+        """
+import signal
+fork, begun = os.fork, []
+def interrupted():
+    pid = fork()
+    if pid:
+        begun.append(pid)
+        os.kill(os.getpid(), signal.SIGINT)
+    return pid
+os.fork = interrupted
+def stay(planned, workspace, parent):
+    while os.getppid() == parent:
+        time.sleep(0.05)
+helping._help = stay
+try:
+    with helping.helping(planned, workspace, count=1):
+        print("inside")
+except KeyboardInterrupt:
+    print("interrupted", psutil.pid_exists(begun[0]))
+""",
+        tmp_path,
+    )
+    assert said == ["interrupted", "False"]
+
+
+@linux
+@pytest.mark.e2e
+def test_a_copy_may_use_another_librarys_openmp_after_its_caller_did(tmp_path):
+    said = in_a_process(
+        """
+points = numpy.random.default_rng(0).standard_normal((5000, 64))
+fit = lambda: KMeans(5, n_init=1, random_state=0).fit(points)
+fit()
+def cluster(planned, workspace, parent):
+    fit()
+    open(told, "w").close()
+helping._help = cluster
+with helping.helping(planned, workspace, count=1) as helpers:
+    helpers[0].wait(timeout=60)
+print(os.path.exists(told))
+""",
+        tmp_path,
+        first="from sklearn.cluster import KMeans",  # before torch: else it takes torch's OpenMP
+    )
+    assert said == ["True"]
