@@ -31,6 +31,13 @@ def test_another_seed_draws_other_images(train):
     assert len(draws) > 6
 
 
+def test_classes_are_drawn_independently(train):
+    """With one generator for all, two classes of as many images would give those of the same ranks."""
+    alike = replace(train, targets=torch.arange(len(train.targets)) // 7)
+    draws = [draw_real(alike, Job(0, (0, 1), seed=seed)).tolist() for seed in range(8)]
+    assert any(second != first + 7 for first, second in draws)
+
+
 def test_the_global_generator_is_not_touched(train):
     before = torch.get_rng_state()
     draw_real(train, Job(0, (0, 1), seed=0))

@@ -225,6 +225,28 @@ def test_a_group_killed_after_memory_ran_out_goes_on_as_it_was_cut(context, reci
     assert [step for step, _ in told] == sorted(step for step, _ in told)
 
 
+def test_a_group_resumed_where_there_is_less_memory_begins_anew_with_fewer_jobs(context, recipe, jobs, monkeypatch):
+    in_float64(context)
+    monkeypatch.setattr("ddbench.kit.jobs.Starts", WideStarts)
+    monkeypatch.setattr("ddbench.context.CHECKPOINT_INTERVAL_S", 0.0)
+    recipe = replace(recipe, iterations=2 * CHECKPOINT_STEPS)
+    whole = images(recover_jobs(context, recipe, jobs))
+    context.forget_checkpoint()
+    told = []
+
+    def progress(step, total, **_) -> None:
+        told.append(step)
+        if len(told) == CHECKPOINT_STEPS + 1:
+            raise Killed
+
+    monkeypatch.setattr(context, "progress", progress, raising=False)
+    with pytest.raises(Killed):
+        recover_jobs(context, recipe, jobs)
+    tries = too_small_for(2, monkeypatch)
+    assert torch.equal(images(recover_jobs(context, recipe, jobs)), whole)
+    assert tries == [4, 2, 2]
+
+
 def test_what_a_step_could_not_do_as_asked_is_noted_once_for_all_class_batches(context, recipe, jobs, monkeypatch):
     def recover(tapped, start, *given, **more):
         tapped.note("compiling failed: running uncompiled")

@@ -126,6 +126,16 @@ def test_of_equal_copies_the_most_trusted_one_counts(folder):
     assert [entry.standing.level for entry in admit([folder]).entries] == ["verified"]
 
 
+def test_a_line_is_trusted_as_far_as_the_least_of_its_records(tmp_path):
+    one, other = record(0.9, eval_seed=0), record(0.8, eval_seed=1)
+    check = Check(level="verified", how="retrained", by="somebody", when="2026-01-01T00:00:00Z")
+    kept = saved(tmp_path / "records", one, other)
+    (kept / f"{one.key}.provenance").write_bytes(as_bytes(with_check(None, one, check)))
+    assert [line.level for _, line in board(admit([kept])).lines] == ["submitted"]
+    (kept / f"{other.key}.provenance").write_bytes(as_bytes(with_check(None, other, check)))
+    assert [line.level for _, line in board(admit([kept])).lines] == ["verified"]
+
+
 @pytest.mark.parametrize("key", ["../../escape", "a/b", "", "..", "UPPER1234", "x" * 100, "key\x00with"])
 def test_a_key_that_is_none_is_refused(folder, key):
     resealed(folder / "hostile.json", content(record(0.5)), key=key)
