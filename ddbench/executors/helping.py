@@ -8,6 +8,7 @@ fresh interpreter that is told its work as JSON and needs some seconds, so that 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import json
 import os
 import signal
@@ -32,6 +33,12 @@ END_S = 10.0
 
 ENDING = {signal.SIGINT, signal.SIGTERM}
 """What asks a process to end."""
+
+PR_SET_PDEATHSIG = 1
+"""Linux, prctl(2): the signal that a process gets when its parent is gone."""
+
+KEPT: list[Any] = []
+"""In a copy, its caller's streams: closed, they would write a second time what waits in them."""
 
 
 @contextlib.contextmanager
@@ -63,7 +70,7 @@ def may_copy(planned: Plan) -> bool:
 
     It may not where they would call for OpenMP's other threads, nor where an accelerator's are missed, nor where another thread of
     Python's may hold what a copy would wait for. One that draws progress may: a copy says nothing, so it never waits for it.
-    Threads that Python does not know of are not looked for.
+    Threads that Python does not know of are not looked for; code that asks OpenMP for some by itself would wait for them.
     """
     import torch
 
@@ -90,9 +97,6 @@ def _copied(planned: Plan, workspace: Workspace) -> psutil.Process:
 
     parent = os.getpid()
     torch.set_num_threads(planned.threads)  # as a session does: from here on OpenMP calls for no thread that a copy has not
-    for stream in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__):
-        if stream is not None:
-            stream.flush()  # a copy would write what waits in it a second time
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # Python warns of any other thread, OpenMP's idle ones among them
         pid = os.fork()
@@ -127,20 +131,23 @@ def _copy(planned: Plan, workspace: Workspace, parent: int) -> NoReturn:
 
 
 def _be_alone() -> None:
-    """Say nothing, end at once when asked to, draw numbers of its own, and call for no thread: there is none but this."""
+    """Say nothing, end when asked to or left alone, draw numbers of its own, and call for no thread: there is none but this."""
     import numpy as np
     import torch
 
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     nowhere = os.open(os.devnull, os.O_RDWR)
     for descriptor in range(3):
         os.dup2(nowhere, descriptor)
     silent = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115 - as long as the process
     for name in ("stdout", "stderr", "__stdout__", "__stderr__"):
+        KEPT.append(getattr(sys, name))
         setattr(sys, name, silent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the caller too, which ends this
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
-    np.random.seed()  # noqa: NPY002 - methods may draw from the global generator, which would draw the same here
+    np.random.seed()  # noqa: NPY002 - methods may draw from global generators, which would draw the same here
+    torch.default_generator.seed()
     torch.set_num_threads = _only_one
     os.environ["OMP_NUM_THREADS"] = "1"
     with contextlib.suppress(ImportError):  # it is there wherever scikit-learn is, which has an OpenMP of its own

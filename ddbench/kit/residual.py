@@ -2,7 +2,8 @@
 
 A block ends with a norm, a sum and a rectifier. Taken together they read and write an activation half as often, forward and
 backward; what they compute is the same bit for bit. Such ends are found in a trace of a block's own code, its layers left whole;
-only that code is replaced, and only where answers, statistics and gradients stay.
+only that code is replaced, and only where answers and statistics stay, and gradients but for the order in which they are added.
+A joined block cannot be pickled, for its class has the name of another.
 """
 
 from __future__ import annotations
@@ -77,10 +78,10 @@ def _joined(block: nn.Module, tap: type[nn.Module], rectifier: type[nn.Module]) 
         if not joined:
             return type(block), 0
         graph.lint()
-        forward = type(fx.GraphModule(block, graph)).forward
-    except Exception:  # noqa: BLE001 - code that decides by what it sees raises whatever it likes
+        forward, own = type(fx.GraphModule(block, graph)).forward, type(block)
+        return type(own.__name__, (own,), {"forward": forward, "__module__": own.__module__}), joined
+    except Exception:  # noqa: BLE001 - code that decides by what it sees raises whatever it likes, and so may a class of its kind
         return type(block), 0
-    return type(type(block).__name__, (type(block),), {"forward": forward, "__module__": type(block).__module__}), joined
 
 
 class _Tracer(fx.Tracer):

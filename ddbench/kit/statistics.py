@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from ddbench.training import norms
+from ddbench.training.cpu_layers import has_hooks
 from ddbench.training.norms import Joined
 
 OWN_KERNEL = {"cpu", "cuda"}
@@ -110,7 +111,7 @@ def norm_with_statistics(
         native: Whether a CPU runs native layers.
         joined: What is done with what the layer gives.
     """
-    affine = type(norm) is nn.BatchNorm2d and norm.weight is not None and norm.bias is not None
+    affine = type(norm) is nn.BatchNorm2d and not has_hooks(norm) and norm.weight is not None and norm.bias is not None
     own = inputs.device.type in OWN_AFFINE
     if not affine or torch.compiler.is_compiling() or not (own or (native and norms.suits(inputs, norm.weight))):
         statistics, output = group_statistics(inputs, groups), norm(inputs)

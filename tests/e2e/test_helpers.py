@@ -152,8 +152,7 @@ def talkative(planned, workspace, parent):
     warnings.warn("a copy")
     os.system("echo a copy")
     open(told, "w").close()
-    while os.getppid() == parent:
-        time.sleep(0.05)
+    time.sleep(60)  # busy with one cell
 helping._help = talkative
 def begun():
     while not os.path.exists(told):
@@ -191,20 +190,20 @@ def look(planned, workspace, parent):
         try:
             torch.set_num_threads(2)
         except RuntimeError as error:
-            print(error, "/", numpy.random.random(), random.random(), torch.get_num_threads(), file=file)
+            print(error, "/", numpy.random.random(), random.random(), float(torch.rand(())), torch.get_num_threads(), file=file)
 helping._help = look
 with helping.helping(planned, workspace, count=2) as helpers:
     for helper in helpers:
         helper.wait()
-print(numpy.random.random(), random.random())
+print(numpy.random.random(), random.random(), float(torch.rand(())))
 print(*(open(told + str(helper.pid)).read() for helper in helpers))
 """,
         tmp_path,
     )
-    first, second = " ".join(said[2:]).replace("a helper that is a copy", "|").split("|")[1:]
+    first, second = " ".join(said[3:]).replace("a helper that is a copy", "|").split("|")[1:]
     assert first.startswith(" of its process has one thread, asked for 2 / ")
-    drawn = [said[:2], first.split("/")[1].split()[:2], second.split("/")[1].split()[:2]]
-    assert len({one for one, _ in drawn}) == len({other for _, other in drawn}) == 3
+    drawn = [said[:3], first.split("/")[1].split()[:3], second.split("/")[1].split()[:3]]
+    assert [len(set(numbers)) for numbers in zip(*drawn, strict=True)] == [3, 3, 3]
     assert first.split()[-1] == second.split()[-1] == "1"
 
 
@@ -245,6 +244,31 @@ sys.stdout.flush()
     )
     assert said == []
     assert written.read_text() == "once\n"
+
+
+@linux
+@pytest.mark.e2e
+@pytest.mark.parametrize("stream", ["Tee()", "closed()"])
+def test_output_that_cannot_be_flushed_keeps_no_helper_from_its_work(tmp_path, stream):
+    said = in_a_process(
+        f"""
+class Tee:
+    def write(self, text):
+        return sys.__stdout__.write(text)
+def closed():
+    stream = open(os.devnull, "w")
+    stream.close()
+    return stream
+sys.stdout = {stream}
+helping._help = lambda planned, workspace, parent: open(told, "w").close()
+with helping.helping(planned, workspace, count=1) as helpers:
+    helpers[0].wait()
+sys.stdout = sys.__stdout__
+print(os.path.exists(told))
+""",
+        tmp_path,
+    )
+    assert said == ["True"]
 
 
 @linux

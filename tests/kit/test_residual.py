@@ -176,3 +176,30 @@ def test_code_around_a_block_stays():
     assert torch.allclose(torch.autograd.grad(after.square().sum(), images)[0], expected)
     assert type(network) is Outer
     assert type(network.block).__name__ == "Network"
+
+
+class Registered(nn.Module):
+    """A block of a kind that takes each name once."""
+
+    names: set[str] = set()  # noqa: RUF012 - a registry, as people write them
+
+    def __init_subclass__(cls) -> None:
+        if cls.__name__ in cls.names:
+            raise ValueError(f"{cls.__name__} is registered twice")
+        cls.names.add(cls.__name__)
+
+
+class Once(Registered):
+    def __init__(self) -> None:
+        super().__init__()
+        self.tap, self.relu = Doubling(), nn.ReLU()
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.relu(self.tap(images) + images)
+
+
+def test_a_block_whose_kind_refuses_another_class_stays():
+    network = Once()
+    before = network(IMAGES)
+    assert joined(network) == 0
+    assert torch.equal(network(IMAGES), before)

@@ -233,6 +233,16 @@ def test_a_resnets_norms_rectify_and_add_at_once_and_its_gradients_stay(made, su
 
 
 @natively
+def test_what_a_hook_makes_of_a_norms_answer_stays():
+    network, images = odd_norms(Block()), drawn(6)
+    network.norm.register_forward_hook(lambda layer, given, found: found * 2)
+    _, found = told(network, images, NATIVE)
+    torch.testing.assert_close(found[0], network(images), rtol=1e-10, atol=1e-10)
+    for one, other in zip(found, told(network, images, Precision())[1], strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-10)
+
+
+@natively
 def test_native_layers_in_bf16_stay_near_float64():
     network, images = odd_norms(Block()), drawn(8, 16)
     _, exact = told(network, images, Precision())
