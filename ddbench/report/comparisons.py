@@ -37,12 +37,17 @@ def p_values(blocks: Sequence[Numbers], images: Spread | None = None) -> Numbers
 def told_apart(p: Numbers) -> NDArray[np.bool_]:
     """Return which of all pairs differ, from their p values (methods, methods), at a family-wise error of 5 % (Holm 1979)."""
     upper = np.triu_indices(len(p), 1)
-    pairs = p[upper]
-    order = np.argsort(pairs)
-    passes = pairs[order] * np.arange(len(pairs), 0, -1) <= 1 - LEVEL
     apart = np.zeros_like(p, dtype=bool)
-    apart[upper[0][order], upper[1][order]] = np.logical_and.accumulate(passes)
+    apart[upper] = adjusted(p[upper]) <= 1 - LEVEL
     return np.asarray(apart | apart.T)
+
+
+def adjusted(p: Numbers) -> Numbers:
+    """Return p values (count,) adjusted for how many there are by Holm's steps (1979), so that each may be compared with 0.05."""
+    order = np.argsort(p)
+    found = np.empty_like(p)
+    found[order] = np.minimum(np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)), 1)
+    return found
 
 
 def _of_sets(blocks: Sequence[Numbers]) -> tuple[Spread, Spread]:

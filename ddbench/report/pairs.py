@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ddbench.report.comparisons import adjusted
 from ddbench.report.grouping import CEILING, heading_json
 from ddbench.report.layout import LONGEST_NAME, Grid, Marks, between, plain
 from ddbench.report.ranking import compared, distinct, ranked_seeds
@@ -17,8 +18,6 @@ from ddbench.report.statistics import Difference, paired_difference
 from ddbench.report.tables import AVERAGE
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from ddbench.report.columns import Result
     from ddbench.report.hits import Hits
     from ddbench.report.sheets import Sheet
@@ -83,12 +82,12 @@ def _of_column(table: Table, column: str) -> Iterator[Pair]:
     scores = {number: result.scores for number, (_, result) in enumerate(ranked)}
     means, p = compared(scores, seeds, hits)
     upper = np.triu_indices(len(ranked), 1)
-    for one, two, adjusted in zip(*upper, _holm(p[upper]), strict=True):
+    for one, two, own in zip(*upper, adjusted(p[upper]), strict=True):
         better = (one, two) if (means[one] >= means[two]) == table.higher_is_better else (two, one)
         first, second = (int(place) for place in better)
         both = (hits[first], hits[second]) if hits else None
         found = paired_difference(scores[first], scores[second], both)
-        yield Pair(column, ranked[first][0], ranked[second][0], found, float(adjusted))
+        yield Pair(column, ranked[first][0], ranked[second][0], found, float(own))
 
 
 def _result(row: Row, column: str) -> Result | None:
@@ -100,14 +99,6 @@ def _hits(rivals: Sequence[tuple[Row, Result]], ranked: Sequence[tuple[Row, Resu
     if any(result.hits is None for _, result in rivals):
         return None
     return {number: result.hits for number, (_, result) in enumerate(ranked) if result.hits is not None}
-
-
-def _holm(p: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return p values adjusted for how many there are, so that they may be compared with 0.05."""
-    from statsmodels.stats.multitest import multipletests  # a second to import, which no other report pays
-
-    adjusted: NDArray[np.float64] = multipletests(p, method="holm")[1]
-    return adjusted
 
 
 def _size(pair: Pair) -> float:

@@ -355,3 +355,46 @@ def test_bytes_that_the_set_does_not_have_are_found(path, workspace):
 def test_the_command_says_what_nothing_checks(path, store):
     result = CliRunner().invoke(app, ["verify", str(path), "--store", str(store.root)])
     assert "seconds and memory are as the record states them; nothing checks these" in result.output
+
+
+@pytest.mark.parametrize("position", [0, -1])
+def test_a_metric_that_stands_twice_is_found_wherever_the_other_stands(path, workspace, position):
+    assert states(path, workspace)["metrics"] == "ok"
+    metrics = json.loads(path.read_text())["metrics"]
+    own = next(one for one in metrics if one["name"] == "top1")
+    metrics.insert(position, {**own, "value": 0.99, "evaluator": "nobodys 1"})
+    resealed(path, metrics=metrics)
+    checked = verify(path, workspace.store.root, workspace, Asked())
+    assert [one.about for one in checked.checked.findings if one.what == "metrics"] == ["the record states top1 more than once"]
+    assert not checked.passed
+
+
+@pytest.mark.parametrize("name", ["no key", "no evaluator"])
+def test_metrics_of_the_set_that_name_no_evaluation_are_said_to_be_unchecked(path, workspace, name):
+    evaluators = json.loads(path.read_text())["evaluators"]
+    storage = evaluators.pop("storage")
+    resealed(path, evaluators={**evaluators, "storage": {**storage, "key": None}} if name == "no key" else evaluators)
+    (finding,) = [
+        one for one in verify(path, workspace.store.root, workspace, None).checked.findings if one.what == "metrics of storage"
+    ]
+    assert finding.state == "missing"
+    assert finding.about.startswith("image_bytes, label_bytes, extra_bytes, total_bytes, real_ratio: as the record states them")
+
+
+def test_a_metric_that_nobody_computes_again_is_named(path, workspace):
+    metrics = json.loads(path.read_text())["metrics"]
+    own = next(one for one in metrics if one["name"] == "top1")
+    resealed(path, metrics=[*metrics, {**own, "name": "calibration", "value": 0.01}])
+    assert states(path, workspace)["metrics of top1"] == "missing"
+    result = CliRunner().invoke(app, ["verify", str(path), "--store", str(workspace.store.root)])
+    assert "1 part is missing and not checked" in result.output
+
+
+def test_a_set_of_no_tensors_whose_checksums_agree_is_damaged(path, workspace):
+    folder = workspace.store.root / "distilled" / read_record(path.read_bytes()).distilled_key
+    (folder / "data.safetensors").write_bytes(b"junk")
+    content = json.loads((folder / "manifest.json").read_text())
+    content["files"]["data.safetensors"]["sha256"] = hashlib.sha256(b"junk").hexdigest()
+    (folder / "manifest.json").write_text(json.dumps({**content, "sha256": checksum(content)}))
+    resealed(path, distilled_sha256=hashlib.sha256(b"junk").hexdigest())
+    assert states(path, workspace)["the set's bytes"] == "damaged"

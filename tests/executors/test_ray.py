@@ -129,6 +129,7 @@ def test_a_dataset_travels_as_it_lies_on_the_disk_and_what_is_too_large_does_not
     assert Parcels(known).of_dataset("digits") is None
 
 
+@pytest.mark.slow
 def test_a_unit_that_takes_too_long_is_ended_and_not_tried_again(cluster, known):
     minutes = replace(
         REQUEST, options={**REQUEST.options, "teacher.epochs": 1000}

@@ -180,7 +180,7 @@ def test_metrics_in_other_units_are_not_turned_into_percent():
 
 def test_latex_of_every_view_of_real_records_stands_for_itself():
     kept = Path(__file__).parents[2] / "benchmarks" / "results"
-    tables = summary(load(None, sorted(folder for folder in kept.iterdir() if folder.is_dir())).records)
+    tables = summary(load(None, [kept / name for name in ("cifar10-soft", "digits-all", "fashion-walk")]).records)
     views = [*tables, *along(tables, "ipc"), *along(tables, "dataset"), *pair_sheets(tables), *robustness_sheets(tables)]
     text = render([*views, published_sheet(tables)], "latex")
     assert text.isascii()
