@@ -258,11 +258,13 @@ class Plugins:
 
 
 def _problem(value: object, expected: type[Any]) -> str:
-    if isinstance(value, expected):
-        return ""
+    if isinstance(value, type):
+        return f"is a class; give an instance of it: {value.__name__}()"
     promised = {*getattr(expected, "__annotations__", ()), *(name for name in vars(expected) if not name.startswith("_"))}
     missing = sorted(name for name in promised if not hasattr(value, name))
-    return f"lacks {', '.join(missing)}" if missing else f"is no {expected.__name__}"
+    if missing:
+        return f"lacks {', '.join(missing)}"
+    return "" if isinstance(value, expected) else f"is no {expected.__name__}"
 
 
 def plugins_of(settings: Settings) -> Plugins:

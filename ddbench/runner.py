@@ -65,9 +65,6 @@ def run(planned: Plan, workspace: Workspace, *, fresh: bool = False) -> Outcome:
     workspace.store.check_writable()
     session = open_session(planned, workspace, fresh=fresh)
     torch.backends.cudnn.allow_tf32 = False  # fp32 means fp32; the matrix products' switch is off by default
-    if fresh:
-        for one in planned.cells:
-            workspace.store.replace("records", one.record_key)
     helpers = 0 if fresh else planned.helpers
     if helpers:
         plural = "helper process makes" if helpers == 1 else "helper processes make"
@@ -100,6 +97,8 @@ class _Done:
             EnvironmentProblem: The store or the data stand in the way of every cell.
         """
         one = self.planned.cells[number]
+        if self.session.fresh:
+            self.session.store.replace("records", one.record_key)
         try:
             record = self.session.store.record(one.record_key)
             self.reused += record is not None and one.stored

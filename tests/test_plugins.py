@@ -98,6 +98,16 @@ def test_a_misspelt_hook_and_a_thing_of_the_wrong_kind_are_load_errors(point):
     assert "lacks" in plugins.errors[1].message
 
 
+def test_a_class_instead_of_an_instance_and_a_method_without_options_are_load_errors(point):
+    a_class = METHOD.format(name="a").replace("()]", "]")
+    bare = "from ddbench import Synthesizer, hookimpl\n\n\nclass Bare(Synthesizer):\n    name, version = 'bare', 1\n\n\n"
+    bare += "@hookimpl\ndef ddbench_synthesizers():\n    return [Bare()]\n"
+    plugins = Plugins(found=[point("d1", "a_class", a_class), point("d2", "bare", bare)])
+    assert plugins.names("synthesizer") == []
+    assert "is a class; give an instance of it" in plugins.errors[0].message
+    assert "lacks options" in plugins.errors[1].message
+
+
 def test_only_allowed_plugins_are_loaded(point):
     found = [point("dist-a", "allowed", METHOD.format(name="a")), point("dist-b", "left_out", METHOD.format(name="b"))]
     assert Plugins((), found).names("synthesizer") == []

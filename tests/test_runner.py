@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import ddbench
+from ddbench import runner
 from ddbench.cells import Request
 from ddbench.errors import BadOption, BadRequest, LabelsTooLarge, NotEnoughImages, UnknownName
 from ddbench.planning import plan as make_plan
@@ -54,6 +55,24 @@ def test_asked_again_nothing_is_computed_and_afresh_everything_is_and_gives_the_
     assert afresh.reused == 0
     assert [record.repeatable() for record in afresh.records] == [record.repeatable() for record in first.records]
     assert len(list((store / "replaced").iterdir())) == 3 * 4
+
+
+def test_a_run_made_afresh_and_interrupted_leaves_what_it_did_not_reach(store, monkeypatch):
+    first = ddbench.run("random", store=store, **HARD)
+    made = runner.student_record
+    monkeypatch.setattr(runner, "student_record", lambda session, stage, title, **how: _once(made, session, stage, title, how))
+    with pytest.raises(KeyboardInterrupt):
+        ddbench.run("random", store=store, fresh=True, **HARD)
+    kept = {record.cell.distill_seed for record in Store(store).records()}
+    assert kept == {0, 2}
+    assert len(first.records) == 3
+
+
+def _once(made, session, stage, title, how):
+    """Make the first student, and be interrupted at the second."""
+    if stage.cell.distill_seed == 1:
+        raise KeyboardInterrupt
+    return made(session, stage, title, **how)
 
 
 def test_a_record_carries_what_decides_its_number_and_its_predictions_lie_beside_it(store):

@@ -4,7 +4,7 @@ import errno
 import shlex
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Annotated
 
@@ -42,6 +42,13 @@ class Root(TyperGroup):
             return super().invoke(ctx)
 
 
+def _what_now(given: Sequence[str]) -> str:
+    """Return what an interrupted command leaves, and how to go on."""
+    if "--fresh" in given:
+        return "what was finished is kept, and what was not reached is as it was. With --fresh the same command begins anew"
+    return f"what was finished is kept. The same command goes on from there: ddbench {shlex.join(given)}"
+
+
 @contextmanager
 def boundary() -> Iterator[None]:
     """Turn a known error into one sentence on stderr and its exit code; an unknown one keeps its traceback."""
@@ -51,7 +58,7 @@ def boundary() -> Iterator[None]:
         say(f"error: {error}")
         raise typer.Exit(error.exit_code) from error
     except KeyboardInterrupt as stop:
-        say(f"interrupted; what was finished is kept. The same command goes on from there: ddbench {shlex.join(sys.argv[1:])}")
+        say(f"interrupted; {_what_now(sys.argv[1:])}")
         raise typer.Exit(INTERRUPTED) from stop
     except OSError as error:
         if error.errno not in NO_SPACE:

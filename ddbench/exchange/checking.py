@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,7 +95,7 @@ def check_record(path: Path, root: Path | None, test: TestLabels | None = None) 
     except DdbenchError as problem:
         return Checked(path, None, (Finding("record", "damaged", str(problem)),))
     findings = [Finding("record", "ok", f"sha256 {record.sha256}"), _named(record, path), _protocol(record)]
-    findings += [_sidecar(record, path), *_metric(record, path, test)]
+    findings += [_sidecar(record, path), _once(record), *_metric(record, path, test), *_unchecked(record)]
     findings += _artefacts(record, root) if root else []
     return Checked(path, record, (*findings, _provenance(record, path)))
 
@@ -160,6 +161,25 @@ def _sidecar(record: Record, path: Path) -> Finding:
     return Finding("predictions", "ok", f"sha256 {shown(record.sidecar)}")
 
 
+def _once(record: Record) -> Finding:
+    """Return whether every metric stands once: a table might show one value where another was checked."""
+    twice = [shown(name) for name, count in Counter(one.name for one in record.metrics).items() if count > 1]
+    return Finding("metrics", "damaged" if twice else "ok", f"the record states {', '.join(twice)} more than once" if twice else "")
+
+
+def _unchecked(record: Record) -> Iterator[Finding]:
+    """Give metrics that neither predictions nor an evaluation tell: of a trained student, or with no evaluation named."""
+    stated: dict[str, list[str]] = {}
+    for one in record.metrics:
+        name = one.evaluator.partition(" ")[0]
+        block = record.evaluators.get(name)
+        if one.name != "top1" and (block is None or block.key is None):
+            stated.setdefault(name, []).append(shown(one.name))
+    for name, metrics in stated.items():
+        about = f"{', '.join(metrics)}: as the record states them, and not checked"
+        yield Finding(f"metrics of {shown(name)}", "missing", about)
+
+
 def _metric(record: Record, path: Path, test: TestLabels | None) -> Iterator[Finding]:
     """Give what top1 comes to when it is computed again from the predictions."""
     predictions = predictions_of(record, path)
@@ -207,11 +227,17 @@ def _same_set(record: Record, root: Path) -> Iterator[Finding]:
         "the record's set", "ok" if same else "damaged", "" if same else "the set here is not the one the student learned from"
     )
     if same and (folder / DATA).is_file() and file_sha256(folder / DATA) == record.distilled_sha256:
-        yield _same_bytes(record, DistilledSet(folder, content).bytes)
+        yield _same_bytes(record, DistilledSet(folder, content))
 
 
-def _same_bytes(record: Record, parts: Mapping[str, int]) -> Finding:
+def _same_bytes(record: Record, found: DistilledSet) -> Finding:
     """Return whether the record states the bytes that the parts of its set have."""
+    from safetensors import SafetensorError
+
+    try:
+        parts = found.bytes
+    except (SafetensorError, OSError, ValueError) as error:
+        return Finding("the set's bytes", "damaged", f"{DATA} is no safetensors file ({shown(error)})")
     wrong = [f"{part} {record.bytes.get(part)}, not {size}" for part, size in parts.items() if record.bytes.get(part) != size]
     return Finding("the set's bytes", "damaged" if wrong else "ok", f"the record states {', '.join(wrong)}" if wrong else "")
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
 from ddbench import errors
@@ -67,6 +68,13 @@ def test_a_signal_that_ends_it_is_an_interrupt(number):
         _, told = process.communicate(timeout=30)
     assert process.returncode == 130
     assert told == "interrupted; what was finished is kept. The same command goes on from there: ddbench store list\n"
+
+
+def test_an_interrupted_command_that_makes_all_afresh_is_not_said_to_go_on(monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["ddbench", "run", "dwa", "--fresh"])
+    with pytest.raises(typer.Exit), cli.boundary():
+        raise KeyboardInterrupt
+    assert "With --fresh the same command begins anew" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])

@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from ddbench.report.axes import along
-from ddbench.report.formats import TEXT_FORMS, print_rich, render
+from ddbench.report.formats import LATEX_SYMBOLS, TEXT_FORMS, print_rich, render
 from ddbench.report.pairs import pair_sheets
 from ddbench.report.published import published_sheet
 from ddbench.report.robustness_sheet import robustness_sheets
@@ -184,7 +184,8 @@ def test_latex_of_every_view_of_real_records_stands_for_itself():
     views = [*tables, *along(tables, "ipc"), *along(tables, "dataset"), *pair_sheets(tables), *robustness_sheets(tables)]
     text = render([*views, published_sheet(tables)], "latex")
     assert text.isascii()
-    assert re.findall(r"(?<!\\)[_%#]", text) == []
+    symbols = re.compile("|".join(re.escape(symbol) for symbol in LATEX_SYMBOLS.values()))
+    assert re.findall(r"(?<!\\)[_%#$]", symbols.sub("", text)) == []
     rows = [line for line in text.splitlines() if line.endswith(r" \\")]
     assert rows
     for sheet in text.split(r"\begin{tabular}")[1:]:
