@@ -12,7 +12,8 @@ import torch
 import ddbench
 from ddbench import runner
 from ddbench.cells import Request
-from ddbench.errors import BadOption, BadRequest, LabelsTooLarge, NotEnoughImages, UnknownName
+from ddbench.errors import BadOption, BadRequest, LabelsTooLarge, NotEnoughImages, TestSplitTouched, UnknownName
+from ddbench.making import open_session, threads_kept
 from ddbench.planning import plan as make_plan
 from ddbench.progress import Silent
 from ddbench.records import read_record
@@ -55,6 +56,14 @@ def test_asked_again_nothing_is_computed_and_afresh_everything_is_and_gives_the_
     assert afresh.reused == 0
     assert [record.repeatable() for record in afresh.records] == [record.repeatable() for record in first.records]
     assert len(list((store / "replaced").iterdir())) == 3 * 4
+
+
+def test_a_session_begins_with_the_test_split_locked(store):
+    workspace = open_workspace(Settings(store, (), ()), Silent())
+    with threads_kept():
+        session = open_session(make_plan(Request(("random",), protocol="quick-hard/1", ipc=1), workspace), workspace)
+    with pytest.raises(TestSplitTouched):
+        session.test.labels()
 
 
 def test_a_run_made_afresh_and_interrupted_leaves_what_it_did_not_reach(store, monkeypatch):

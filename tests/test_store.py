@@ -84,6 +84,22 @@ def test_what_is_added_after_storing_leaves_the_artefact_whole(store):
     assert Store(store.root).find("teachers", KEY) is not None
 
 
+def test_what_was_added_and_edited_is_not_believed(store):
+    put(store)
+    store.annotate("teachers", KEY, "test", {"top1": 0.5})
+    path = store.root / "teachers" / KEY / "after-test.json"
+    path.write_text(path.read_text().replace("0.5", "0.9"))
+    assert store.annotations("teachers", KEY) == {}
+
+
+def test_an_edited_card_fails_its_own_checksum(store):
+    put(store)
+    path = store.root / "teachers" / KEY / "card.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "recipe": "another"}))
+    assert store.find("teachers", KEY) is None
+    assert "own checksum" in store.damaged[0]
+
+
 def test_a_record_and_its_sidecar_come_back(store):
     written = store.add_record(a_record(key=KEY), b"predictions")
     assert store.record(KEY) == written

@@ -205,3 +205,12 @@ def test_equal_numbers_of_any_size_tell_no_spread(value):
     assert estimate(sets).half_width is None
     assert estimate({"0": sets["0"]}).half_width is None
     assert paired_difference(sets, {name: dict.fromkeys(range(7), value * 2) for name in sets}).half_width is None
+
+
+def test_two_values_have_one_degree_of_freedom():
+    t = stats.t.ppf(0.975, 1)
+    assert half_width([0.5, 0.6]) == pytest.approx(t * 0.05)
+    assert estimate({"0": {0: 0.5, 1: 0.6}}).half_width == pytest.approx(t * 0.05)
+    assert estimate({"0": {0: 0.5}, "1": {0: 0.6}}).half_width == pytest.approx(t * 0.05)
+    pair = paired_difference({"0": {0: 0.5, 1: 0.6}}, {"0": {0: 0.4, 1: 0.4}})
+    assert pair.half_width == pytest.approx(t * 0.05)
