@@ -83,10 +83,14 @@ class Session:
 
     def find(self, kind: str, key: str) -> Artefact | None:
         """Return a stored artefact; under `fresh` one from before this run is moved aside first, once."""
+        self.renew(kind, key)
+        return self.store.find(kind, key)
+
+    def renew(self, kind: str, key: str) -> None:
+        """Under `fresh`, move aside what the store has from before this run, once."""
         if self.fresh and key not in self._replaced:
             self._replaced.add(key)
             self.store.replace(kind, key)
-        return self.store.find(kind, key)
 
 
 @contextmanager

@@ -56,6 +56,11 @@ class OptionsBlock(_Block):
         """The values as short text, as labels show them."""
         return {name: _text(value) for name, value in self.values.items()}
 
+    @cached_property
+    def chosen(self) -> tuple[tuple[str, str], ...]:
+        """Options that are no defaults, each with its source."""
+        return tuple((name, source) for name, source in self.sources.items() if source != "default")
+
 
 class PluginBlock(_Block):
     """Who made a part of the result."""

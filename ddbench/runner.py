@@ -97,8 +97,7 @@ class _Done:
             EnvironmentProblem: The store or the data stand in the way of every cell.
         """
         one = self.planned.cells[number]
-        if self.session.fresh:
-            self.session.store.replace("records", one.record_key)
+        self.session.renew("records", one.record_key)
         try:
             record = self.session.store.record(one.record_key)
             self.reused += record is not None and one.stored

@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 
 import ddbench
-from ddbench import store
+from ddbench import stages, store
+from ddbench.options import Resolved
 
 ASKED = {"protocol": "dwa-cifar-stored/1", "ipc": 1, "students": ["convnet1-w32"], "teacher": "convnet1-bn-w32", "eval_seeds": 1}
 
@@ -110,6 +111,63 @@ def test_recipe_and_view_seed_move_the_key_of_labels(student):
     labels = student.labels
     assert replace(labels, view_seed=1).key != labels.key
     assert replace(labels, recipe=labels.recipe.model_copy(update={"epochs": 7})).key != labels.key
+
+
+OF_A_PRIOR = {
+    "files": lambda one: chosen(one, entry=edited(one.choice.entry)),
+    "options": lambda one: chosen(one, options=Resolved(one.choice.options.values.model_copy(update={"steps": 7}), {})),
+    "seed": lambda one: chosen(one, seed=1),
+    "images": lambda one: about(one, sha256="0" * 64),
+    "dtype": in_bf16,
+}
+
+
+@pytest.mark.parametrize("change", OF_A_PRIOR.values(), ids=OF_A_PRIOR)
+def test_a_part_of_a_prior_moves_its_key(tmp_path, change):
+    prior = needed("glad", tmp_path, "priors")
+    assert change(prior).key != prior.key
+
+
+OF_EXPERTS = {
+    "family": lambda one: chosen(one, family=edited(one.choice.family)),
+    "network": lambda one: chosen(one, network=replace(one.choice.network, fitting={"x": 1})),
+    "options": lambda one: chosen(one, options=Resolved(one.choice.options.values.model_copy(update={"epochs": 7}), {})),
+    "seed": lambda one: chosen(one, seed=1),
+    "images": lambda one: about(one, sha256="0" * 64),
+    "dtype": in_bf16,
+}
+
+
+@pytest.mark.parametrize("change", OF_EXPERTS.values(), ids=OF_EXPERTS)
+def test_a_part_of_experts_moves_their_key(tmp_path, change):
+    experts = needed("mtt", tmp_path, "experts")
+    assert change(experts).key != experts.key
+
+
+def test_the_version_of_experts_moves_their_key(tmp_path, monkeypatch):
+    before = needed("mtt", tmp_path, "experts").key
+    monkeypatch.setattr(stages, "EXPERTS_VERSION", stages.EXPERTS_VERSION + 1)
+    assert needed("mtt", tmp_path, "experts").key != before
+
+
+def needed(method, folder, kind):
+    """Return the stage that a method needs of a kind."""
+    planned = ddbench.plan(method, store=folder, protocol="quick-hard/1", ipc=1, students=["convnet1-w32"], eval_seeds=1)
+    distilled = next(one.stage.distilled for one in planned.cells if one.cell.synthesizer == method)
+    return next(stage for _, stage in distilled.needs.values() if stage.folder == kind)
+
+
+OF_AN_EVALUATION = {
+    "set": lambda one: replace(one, distilled=replace(one.distilled, seed=1)),
+    "teacher": lambda one: replace(one, teacher=None),
+    "bytes of soft labels": lambda one: replace(one, soft_label_bytes=one.soft_label_bytes + 1),
+}
+
+
+@pytest.mark.parametrize("change", OF_AN_EVALUATION.values(), ids=OF_AN_EVALUATION)
+def test_a_part_of_an_evaluation_moves_its_key(student, change):
+    (evaluation, *_) = student.evaluations
+    assert change(evaluation).key != evaluation.key
 
 
 def test_the_version_of_numerics_moves_every_key(monkeypatch):

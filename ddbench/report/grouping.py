@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 if TYPE_CHECKING:
@@ -25,8 +25,8 @@ CONTROL = "random"
 CEILING = "full"
 """The synthesizer that keeps the whole train split: shown, and no rival of the others."""
 
-WORKS_WITH = ("objective", "prior", "selector")
-"""Kinds of plugins beside the synthesizer that decide what a set is."""
+MAKERS = {"synthesizer", "objective", "prior", "selector"}
+"""Kinds of plugins that decide what a set is."""
 
 Code = Literal["newest", "each", "any"]
 """Records of one version but of edited plugin files: only the newest files' records, a row for each, or all together."""
@@ -75,8 +75,8 @@ class Variant:
     """Options and whatever else of it decides its numbers, as text."""
 
 
-def heading_of(record: Record) -> Heading:
-    """Return the table a record belongs to."""
+def heading_of(record: Record, evaluator: str = "") -> Heading:
+    """Return the table a record belongs to; with what made a metric, if one is named."""
     cell, dataset = record.cell, record.dataset
     answers = cell.label_regime != "hard"
     return Heading(
@@ -95,6 +95,7 @@ def heading_of(record: Record) -> Heading:
         protocol_sha256=record.protocol_sha256,
         numerics_version=record.numerics_version,
         schema_version=record.schema_version,
+        evaluator=evaluator,
     )
 
 
@@ -102,7 +103,7 @@ def heading_for(record: Record, metric: str) -> Heading:
     """Return the table a record's metric belongs to: one made with other options of its evaluator belongs to another."""
     block = next(block for block in record.metrics if block.name == metric)
     better = "more" if block.higher_is_better else "less"
-    return replace(heading_of(record), evaluator=f"{block.evaluator} ({block.unit}, {better} is better)")
+    return heading_of(record, f"{block.evaluator} ({block.unit}, {better} is better)")
 
 
 def titles(headings: Iterable[Heading]) -> dict[Heading, str]:
@@ -145,18 +146,18 @@ def synthesizer_version(record: Record) -> str:
 
 def code_of(record: Record) -> str:
     """Return the hash of the files that a record's synthesizer came from, and what it works with; empty where none is known."""
-    hashes = [block.files_sha256 for block in _makers(record)]
+    hashes = sorted(block.files_sha256 for block in _makers(record))
     return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest() if hashes else ""
 
 
 def _makers(record: Record) -> Iterator[PluginBlock]:
-    """Give the plugins that decide what a record's set is, by kind.
+    """Give the plugins that decide what a record's set is.
 
     A teacher counts under hard labels, where the sets of one table may have several; else the table's heading names it.
     """
-    kinds = ("synthesizer", *WORKS_WITH, *(["teacher"] if record.cell.label_regime == "hard" else []))
-    for block in sorted(record.plugins, key=lambda block: (block.kind, block.name)):
-        if block.kind in kinds:
+    hard = record.cell.label_regime == "hard"
+    for block in record.plugins:
+        if block.kind in MAKERS or (hard and block.kind == "teacher"):
             yield block
 
 
@@ -164,7 +165,7 @@ def altered(record: Record) -> Iterator[str]:
     """Give the options of a record, its teacher's too, that make another recipe than a dataset's or a paper's preset."""
     for part, block in record.options.items():
         prefix = "" if part == "synthesizer" else f"{part}."
-        for name, source in block.sources.items():
+        for name, source in block.chosen:
             if source in BY_HAND or source.startswith(CHEAP):
                 yield f"{prefix}{name}"
 
@@ -175,8 +176,8 @@ def asked_for(records: Iterable[Record]) -> dict[str, set[str]]:
     for record in records:
         for name in set(record.options) - {"teacher"}:
             prefix = "" if name == "synthesizer" else f"{name}."
-            sources = record.options[name].sources
-            found[record.cell.synthesizer] |= {f"{prefix}{key}" for key, source in sources.items() if source in BY_HAND}
+            chosen = record.options[name].chosen
+            found[record.cell.synthesizer] |= {f"{prefix}{key}" for key, source in chosen if source in BY_HAND}
     return found
 
 

@@ -78,7 +78,7 @@ def _intervals(rows: Sequence[Row]) -> Iterator[str]:
     if any(result.estimate.half_width is not None and not result.estimate.given_one_set for result in results):
         yield "±: 95 % t interval over distilled sets and eval seeds."
     if any(_seeds(result) == 2 for result in results):
-        yield "With two eval seeds a 95 % interval covers as little as 85 % where seeds move a score more than sets do."
+        yield "With two eval seeds a 95 % interval covers as little as 84 % where seeds move a score more than sets do."
     if any(_one_seed(result) for result in results):
         yield "Where all students of a cell have one eval seed, its ±, Δ and rank say nothing of other eval seeds."
     if any(result.estimate.half_width is not None and result.estimate.given_one_set for result in results):

@@ -127,8 +127,9 @@ def difference_to_control(method: Scores, control: Scores, hits: tuple[Hits, Hit
         why = f"random has {len(control)} of at least {MIN_DRAWS} draws"
         return Difference(found.value, found.half_width if len(control) > 1 else None, found.given_one_set, why)
     alone = len(method) == 1 and len(_shared_seeds(method, control)) == 1
-    single = len(next(iter(method.values()))) == 1 if alone else False
-    return replace(found, why=ONE_STUDENT if single else ONE_SHARED) if alone and not found.why else found
+    if found.why or not alone:
+        return found
+    return replace(found, why=ONE_STUDENT if len(next(iter(method.values()))) == 1 else ONE_SHARED)
 
 
 def half_width(values: Sequence[float]) -> float | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import os
 import pickle
@@ -321,14 +320,21 @@ class TestBroken:
     def test_flipped_bytes_never_end_in_a_traceback(self, saved, facts, name):
         path = saved(name)
         content = path.read_bytes()
-        generator = np.random.default_rng(0)
+        generator, refusals = np.random.default_rng(0), []
         for _ in range(60):
             changed = bytearray(content)
             for position in generator.integers(0, len(content), 3):
                 changed[position] ^= 1 << int(generator.integers(8))
             path.write_bytes(changed)
-            with contextlib.suppress(DdbenchError):
-                open_elsewhere(path, facts, Telling())
+            try:
+                opened = open_elsewhere(path, facts, Telling())
+            except DdbenchError as error:
+                refusals.append(error.exit_code)
+            else:
+                assert all(result.images.shape[1:] == facts.shape for result in opened.results)
+                assert all(0 <= int(label) < facts.num_classes for result in opened.results for label in result.labels)
+        assert set(refusals) <= {2, 3}
+        assert refusals
 
     def test_a_set_of_ours_that_was_edited(self, tmp_path, refused):
         from ddbench.testing import Bench
